@@ -1,1 +1,115 @@
-"""PageANN: vector search in which the SSD page is the node of the graph."""
+"""PageANN: vector search in which the SSD page is the node of the graph.
+
+```python
+import pageann
+
+report = pageann.build("base.npy", "photos.pageann", metric="l2", memory="30%")
+with pageann.open("photos.pageann", memory="64MiB") as index:
+    result = index.search(queries, k=10, recall=0.95)
+```
+
+Names are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pageann.api import Index, build, open, verify, warmup
+    from pageann.errors import (
+        BudgetTooSmall,
+        BuildCancelled,
+        DamagedIndex,
+        DeadlineUnserved,
+        FormatTooNew,
+        IndexClosed,
+        IndexExists,
+        IndexLocked,
+        IndexNotFound,
+        InvalidArgument,
+        InvalidData,
+        MissingDependency,
+        PageANNError,
+        StorageError,
+        UnknownId,
+    )
+    from pageann.results import (
+        BuildReport,
+        Ledger,
+        LedgerItem,
+        Progress,
+        QueryStats,
+        RangeResult,
+        SearchResult,
+        StopReason,
+    )
+    from pageann.types import Metric
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BudgetTooSmall",
+    "BuildCancelled",
+    "BuildReport",
+    "DamagedIndex",
+    "DeadlineUnserved",
+    "FormatTooNew",
+    "Index",
+    "IndexClosed",
+    "IndexExists",
+    "IndexLocked",
+    "IndexNotFound",
+    "InvalidArgument",
+    "InvalidData",
+    "Ledger",
+    "LedgerItem",
+    "Metric",
+    "MissingDependency",
+    "PageANNError",
+    "Progress",
+    "QueryStats",
+    "RangeResult",
+    "SearchResult",
+    "StopReason",
+    "StorageError",
+    "UnknownId",
+    "build",
+    "open",
+    "verify",
+    "warmup",
+]
+
+_HOMES = {
+    "pageann.api": ("Index", "build", "open", "verify", "warmup"),
+    "pageann.results": (
+        "BuildReport",
+        "Ledger",
+        "LedgerItem",
+        "Progress",
+        "QueryStats",
+        "RangeResult",
+        "SearchResult",
+        "StopReason",
+    ),
+    "pageann.types": ("Metric",),
+}
+
+
+def _home(name: str) -> str:
+    """The module that ``name`` comes from; exceptions are in the one that is not listed."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return module
+    return "pageann.errors"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_home(name)), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

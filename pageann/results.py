@@ -294,7 +294,7 @@ class BuildReport:
     def __repr__(self) -> str:
         lines = [
             f"BuildReport: {self.rows:,} x {self.dim} {self.dtype}, {self.metric}",
-            f"  pages    {self.page_count:,} of {format_bytes(self.page_bytes)}, {self.capacity} vectors each",
+            f"  pages    {self.page_count:,} x {format_bytes(self.page_bytes)}, {self.capacity} vectors each",
             f"  on disk  {format_bytes(self.index_bytes)}",
             f"  took     {self.seconds:.1f} s, peak RSS {format_bytes(self.peak_rss_bytes)}",
         ]

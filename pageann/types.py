@@ -72,7 +72,7 @@ def dtype_of_code(code: int) -> np.dtype[Any]:
 
 def require_dtype(dtype: Any) -> np.dtype[Any]:
     """``dtype`` as one of :data:`DTYPES`, or :class:`InvalidArgument`."""
-    found = np.dtype(dtype).newbyteorder("=")
+    found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     if found not in DTYPES:
         names = ", ".join(str(d) for d in DTYPES)
         raise InvalidArgument(f"vectors of type {found} are not supported; convert them to one of {names}")
@@ -127,7 +127,9 @@ def parse_bytes(value: str | int | ByteSize, *, option: str = "memory") -> ByteS
     if unit == "%":
         return ByteSize(0, number / 100.0)
     if unit not in _UNITS:
-        raise InvalidArgument(f"{option}={value!r}: unknown unit {match[2]!r}; use KiB, MiB, GiB, KB, MB, GB or %")
+        raise InvalidArgument(
+            f"{option}={value!r}: unknown unit {match[2]!r}; use KiB, MiB, GiB, KB, MB, GB or %"
+        )
     return ByteSize(int(number * _UNITS[unit]), 0.0)
 
 
