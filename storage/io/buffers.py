@@ -1,0 +1,60 @@
+"""Memory that direct reads may land in."""
+
+from __future__ import annotations
+
+import mmap
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.errors import IndexClosed, InvalidArgument
+
+__all__ = ["AlignedBuffer"]
+
+
+class AlignedBuffer:
+    """Anonymous private memory of ``nbytes``, zeroed and aligned to a page of the operating system.
+
+    ``address`` is where it starts and ``array`` a uint8 view of all of it. The memory goes back to
+    the system at :meth:`close`, or with the last view where one is still held by then.
+    """
+
+    __slots__ = ("_array", "_memory", "address", "nbytes")
+
+    def __init__(self, nbytes: int) -> None:
+        if nbytes <= 0:
+            raise InvalidArgument(f"a read buffer of {nbytes} bytes is not possible; ask for at least 1")
+        self._memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._array: npt.NDArray[np.uint8] | None = np.frombuffer(self._memory, dtype=np.uint8)
+        self.address = int(self._array.ctypes.data)
+        self.nbytes = nbytes
+
+    @property
+    def array(self) -> npt.NDArray[np.uint8]:
+        """The bytes, uint8 of shape (nbytes,), writable; IndexClosed after :meth:`close`."""
+        if self._array is None:
+            raise IndexClosed("this read buffer was closed; open the index again")
+        return self._array
+
+    def view(self, dtype: Any) -> npt.NDArray[Any]:
+        """The bytes as items of ``dtype``, which must divide ``nbytes``."""
+        return self.array.view(dtype)
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing. No read may be in flight into it."""
+        self._array = None
+        self.address = 0
+        try:
+            self._memory.close()
+        except BufferError:
+            pass  # a view outside still needs it: unmapping now would crash its next use
+
+    def __enter__(self) -> AlignedBuffer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
