@@ -1,0 +1,166 @@
+"""Bytes at an address, for kernels: typed views and single loads and stores.
+
+Buffers cross the border between Python and kernels as an int64 address. These intrinsics turn one
+into NumPy-like views or single values inside a kernel; called from Python, a view would outlive
+its memory, so they are for kernels only. Nothing is checked: the caller knows that the bytes are
+there and stay there. Values are little-endian, as on every machine that Numba compiles for here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from pageann.jit import kernel
+
+__all__ = [
+    "load_u8",
+    "load_u16",
+    "load_u32",
+    "load_u64",
+    "pointer_at",
+    "store_u16",
+    "store_u32",
+    "store_u64",
+    "view_f32",
+    "view_f64",
+    "view_i8",
+    "view_i32",
+    "view_i64",
+    "view_u8",
+    "view_u16",
+    "view_u32",
+    "view_u64",
+]
+
+
+@intrinsic
+def pointer_at(typing_context: Any, address: Any) -> Any:
+    """The void pointer to ``address`` (any integer type), as ``numba.carray`` takes it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+def _load(number_type: Any, bits: int) -> Any:
+    """The code that reads one unsigned number, at any alignment."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
+        return builder.load(pointer, align=1)
+
+    return lambda address: (number_type(address), generate)
+
+
+def _store(number_type: Any, bits: int) -> Any:
+    """The code that writes one unsigned number, at any alignment."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
+        builder.store(arguments[1], pointer, align=1)
+        return context.get_dummy_value()
+
+    return lambda address: (types.void(address, number_type), generate)
+
+
+@intrinsic
+def load_u8(typing_context: Any, address: Any) -> Any:
+    """The uint8 at ``address``."""
+    return _load(types.uint8, 8)(address)
+
+
+@intrinsic
+def load_u16(typing_context: Any, address: Any) -> Any:
+    """The uint16 at ``address``, which needs no alignment."""
+    return _load(types.uint16, 16)(address)
+
+
+@intrinsic
+def load_u32(typing_context: Any, address: Any) -> Any:
+    """The uint32 at ``address``, which needs no alignment."""
+    return _load(types.uint32, 32)(address)
+
+
+@intrinsic
+def load_u64(typing_context: Any, address: Any) -> Any:
+    """The uint64 at ``address``, which needs no alignment."""
+    return _load(types.uint64, 64)(address)
+
+
+@intrinsic
+def store_u16(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write ``value`` as a uint16 at ``address``."""
+    return _store(types.uint16, 16)(address)
+
+
+@intrinsic
+def store_u32(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write ``value`` as a uint32 at ``address``."""
+    return _store(types.uint32, 32)(address)
+
+
+@intrinsic
+def store_u64(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write ``value`` as a uint64 at ``address``."""
+    return _store(types.uint64, 64)(address)
+
+
+@kernel
+def view_u8(address: int, count: int) -> Any:
+    """A uint8 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.uint8)
+
+
+@kernel
+def view_i8(address: int, count: int) -> Any:
+    """An int8 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.int8)
+
+
+@kernel
+def view_u16(address: int, count: int) -> Any:
+    """A uint16 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.uint16)
+
+
+@kernel
+def view_u32(address: int, count: int) -> Any:
+    """A uint32 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.uint32)
+
+
+@kernel
+def view_i32(address: int, count: int) -> Any:
+    """An int32 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.int32)
+
+
+@kernel
+def view_u64(address: int, count: int) -> Any:
+    """A uint64 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.uint64)
+
+
+@kernel
+def view_i64(address: int, count: int) -> Any:
+    """An int64 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.int64)
+
+
+@kernel
+def view_f32(address: int, count: int) -> Any:
+    """A float32 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.float32)
+
+
+@kernel
+def view_f64(address: int, count: int) -> Any:
+    """A float64 view of ``count`` elements at ``address``."""
+    return carray(pointer_at(address), (count,), np.float64)
