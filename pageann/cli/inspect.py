@@ -1,0 +1,102 @@
+"""``pageann inspect``: what an index is, what its memory is spent on, and how it will be read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pageann.cli.output import print_json, until_closed
+from pageann.cli.parsing import Subparsers, add_command, add_open_options, existing_text
+
+__all__ = ["add_parser", "report_lines", "run"]
+
+_DESCRIPTION = """\
+Opens the index as a search would and prints its facts: rows and pages, the ledger of the memory budget,
+the driver that reads its pages and why that one, and the recall to expect of each effort."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Describe the command."""
+    parser = add_command(
+        subparsers, "inspect", "Show what an index is and holds in memory.", _DESCRIPTION, run
+    )
+    parser.add_argument("index", metavar="INDEX", type=existing_text, help="folder of the index")
+    add_open_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the description of the index."""
+    import pageann
+
+    with pageann.open(
+        arguments.index, memory=arguments.memory, io=arguments.io, threads=arguments.threads
+    ) as index:
+        facts = index.describe()
+    with until_closed():
+        if arguments.json:
+            print_json(facts, indent=2)
+        else:
+            print("\n".join(report_lines(facts)))
+    return 0
+
+
+def report_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """``facts`` for people: a line a fact, mappings indented, lists of mappings as tables."""
+    plain = {name: value for name, value in facts.items() if not _is_nested(value)}
+    width = max((len(_title(name)) for name in plain), default=0)
+    for name, value in plain.items():
+        yield f"{indent}{_title(name):<{width}}  {_text(name, value)}".rstrip()
+    for name, value in facts.items():
+        if name in plain:
+            continue
+        yield f"{indent}{_title(name)}"
+        if isinstance(value, Mapping):
+            yield from report_lines(value, indent + "  ")
+        else:
+            yield from _table(value, indent + "  ")
+
+
+def _is_nested(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return True
+    return _is_list(value) and len(value) > 0 and isinstance(value[0], Mapping)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _text(name: str, value: Any) -> str:
+    from pageann.types import format_bytes
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and (name == "bytes" or name.endswith("_bytes")):
+        return format_bytes(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None:
+        return "-"
+    if _is_list(value):
+        return ", ".join(_text("", each) for each in value)
+    return str(value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+    """Columns under the names of the first row's fields, each as wide as it needs."""
+    names = list(rows[0])
+    cells = [[_title(name) for name in names]]
+    cells += [[_text(name, row.get(name)) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    for line in cells:
+        yield (
+            indent + "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        ).rstrip()
