@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from types import TracebackType
 from typing import Any
@@ -46,10 +47,9 @@ class AlignedBuffer:
         """Give the memory back; a second call does nothing. No read may be in flight into it."""
         self._array = None
         self.address = 0
-        try:
+        # A view outside still needs the memory: unmapping it now would crash its next use.
+        with contextlib.suppress(BufferError):
             self._memory.close()
-        except BufferError:
-            pass  # a view outside still needs it: unmapping now would crash its next use
 
     def __enter__(self) -> AlignedBuffer:
         return self

@@ -78,7 +78,7 @@ def open_for_reading(path: str | os.PathLike[str], *, direct: bool = True) -> Op
 def _require_regular(path: str | os.PathLike[str]) -> None:
     # Before open(), which would wait for a writer if this were a pipe.
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise StorageError(f"cannot open {path}: it is not a regular file; give the path of one", errno.EINVAL)
+        raise StorageError(f"cannot open {path}: not a regular file; give the path of one", errno.EINVAL)
 
 
 def _open_buffered(path: str | os.PathLike[str]) -> OpenedFile:

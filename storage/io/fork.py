@@ -35,7 +35,9 @@ def generation() -> int:
 def require_same_process(made_in: int, what: str) -> None:
     """Raise IndexClosed if ``made_in``, the :func:`generation` at creation, is not this process's."""
     if made_in != _generation:
-        raise IndexClosed(f"{what} was opened before this process was forked; open the index again in the child")
+        raise IndexClosed(
+            f"{what} was opened before this process was forked; open the index again in the child"
+        )
 
 
 def let_go_at_fork(resource: Abandonable) -> None:

@@ -9,7 +9,14 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["direct_alignments", "error_name", "is_memory_file_system", "map_descriptor", "system_call", "unmap"]
+__all__ = [
+    "direct_alignments",
+    "error_name",
+    "is_memory_file_system",
+    "map_descriptor",
+    "system_call",
+    "unmap",
+]
 
 _AT_EMPTY_PATH = 0x1000
 _STATX_DIOALIGN = 0x2000
