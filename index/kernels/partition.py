@@ -1,0 +1,154 @@
+"""Balanced bisection of rows by two-means directions: the skeleton of packing and of leaves.
+
+Sources are an (n, dim) array of uint8 or float32, always compared by squared Euclidean distance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pageann.jit import kernel
+
+__all__ = ["bisect_node", "bisect_subtree"]
+
+_SAMPLE_ROWS = 1024
+_TWO_MEANS_ROUNDS = 5
+
+
+@kernel
+def _next_random(state: np.ndarray) -> int:
+    """One step of xorshift64*; ``state`` is uint64[1]."""
+    x = state[0]
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    state[0] = x
+    return np.int64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33))
+
+
+@kernel(fastmath=True)
+def _dot(row: np.ndarray, direction: np.ndarray) -> float:
+    total = np.float32(0)
+    for i in range(direction.shape[0]):
+        total += np.float32(row[i]) * direction[i]
+    return total
+
+
+@kernel(fastmath=True)
+def _squared_distance(row: np.ndarray, other: np.ndarray) -> float:
+    total = np.float32(0)
+    for i in range(row.shape[0]):
+        step = np.float32(row[i]) - np.float32(other[i])
+        total += step * step
+    return total
+
+
+@kernel
+def _select(keys: np.ndarray, rows: np.ndarray, low: int, high: int, rank: int) -> None:
+    """Reorder ``[low, high)`` so that the ``rank`` smallest keys come first (Hoare's quickselect)."""
+    first = low
+    last = high - 1
+    target = low + rank - 1
+    while first < last:
+        middle = (first + last) // 2
+        a, b, c = keys[first], keys[middle], keys[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i = first
+        j = last
+        while i <= j:
+            while keys[i] < pivot:
+                i += 1
+            while keys[j] > pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                rows[i], rows[j] = rows[j], rows[i]
+                i += 1
+                j -= 1
+        if target <= j:
+            last = j
+        elif target >= i:
+            first = i
+        else:
+            return
+
+
+@kernel(fastmath=True)
+def _two_means_direction(vectors, rows, low, high, state, sample, keys, direction):  # type: ignore[no-untyped-def]
+    """Write into ``direction`` the line between two balanced means of a sample of the node."""
+    count = high - low
+    size = min(count, sample.shape[0])
+    for i in range(size):
+        pick = low + (i if size == count else _next_random(state) % count)
+        sample[i] = rows[pick]
+    dim = vectors.shape[1]
+    start = sample[_next_random(state) % size]
+    farthest = start
+    reach = np.float32(-1)
+    for _ in range(min(size, 16)):
+        other = sample[_next_random(state) % size]
+        gap = _squared_distance(vectors[start], vectors[other])
+        if gap > reach:
+            reach = gap
+            farthest = other
+    for i in range(dim):
+        direction[i] = np.float32(vectors[farthest, i]) - np.float32(vectors[start, i])
+    half = size // 2
+    for _ in range(_TWO_MEANS_ROUNDS):
+        for i in range(size):
+            keys[i] = _dot(vectors[sample[i]], direction)
+        _select(keys, sample, 0, size, half)
+        for i in range(dim):
+            direction[i] = np.float32(0)
+        low_weight = np.float32(-1.0 / half)
+        high_weight = np.float32(1.0 / (size - half))
+        for j in range(size):
+            weight = low_weight if j < half else high_weight
+            row = vectors[sample[j]]
+            for i in range(dim):
+                direction[i] += weight * np.float32(row[i])
+
+
+@kernel
+def bisect_node(vectors, rows, low, high, left, seed, keys):  # type: ignore[no-untyped-def]
+    """Reorder ``rows[low:high]`` so that its first ``left`` lie on one side of a two-means plane.
+
+    ``rows`` int32, ``keys`` float32 scratch as long as ``rows``. The split depends on ``seed`` and
+    on the rows of the node, not on who computes it.
+    """
+    state = np.empty(1, np.uint64)
+    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(0xD1B54A32D192ED03)
+    state[0] ^= np.uint64(high) * np.uint64(0x8CB92BA72F3D8DD7)
+    state[0] |= np.uint64(1)
+    for _ in range(4):
+        _next_random(state)
+    sample = np.empty(min(_SAMPLE_ROWS, high - low), rows.dtype)
+    sample_keys = np.empty(sample.shape[0], np.float32)
+    direction = np.empty(vectors.shape[1], np.float32)
+    _two_means_direction(vectors, rows, low, high, state, sample, sample_keys, direction)
+    for i in range(low, high):
+        keys[i] = _dot(vectors[rows[i]], direction)
+    _select(keys, rows, low, high, left)
+
+
+@kernel
+def bisect_subtree(vectors, rows, low, high, unit, leaf, seed, keys):  # type: ignore[no-untyped-def]
+    """Bisect ``rows[low:high]`` until no node is longer than ``leaf``; splits fall on multiples of ``unit``."""
+    stack = np.empty((128, 2), np.int64)
+    stack[0, 0] = low
+    stack[0, 1] = high
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        first, last = stack[depth, 0], stack[depth, 1]
+        count = last - first
+        if count <= leaf:
+            continue
+        units = (count + unit - 1) // unit
+        left = (units // 2) * unit
+        bisect_node(vectors, rows, first, last, left, seed, keys)
+        stack[depth, 0] = first + left
+        stack[depth, 1] = last
+        stack[depth + 1, 0] = first
+        stack[depth + 1, 1] = first + left
+        depth += 2

@@ -1,0 +1,122 @@
+"""The bounded sorted lists of a search: candidates by estimate, results by exact distance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pageann.jit import kernel
+
+__all__ = ["insert_candidate", "insert_result", "select_smallest", "sort_pairs"]
+
+
+@kernel
+def insert_candidate(scores, slots, states, count, score, slot, state):  # type: ignore[no-untyped-def]
+    """Insert into a list sorted by (score, slot), dropping the last when full; returns the new count.
+
+    ``scores`` float32, ``slots`` int64, ``states`` uint8, all of the list's capacity.
+    """
+    capacity = scores.shape[0]
+    if count == capacity:
+        if score > scores[count - 1] or (score == scores[count - 1] and slot >= slots[count - 1]):
+            return count
+        count -= 1
+    low = 0
+    high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if scores[middle] < score or (scores[middle] == score and slots[middle] < slot):
+            low = middle + 1
+        else:
+            high = middle
+    for i in range(count, low, -1):
+        scores[i] = scores[i - 1]
+        slots[i] = slots[i - 1]
+        states[i] = states[i - 1]
+    scores[low] = score
+    slots[low] = slot
+    states[low] = state
+    return count + 1
+
+
+@kernel
+def insert_result(distances, rows, slots, count, distance, row, slot):  # type: ignore[no-untyped-def]
+    """Insert into results sorted by (distance, row); returns the new count. ``distances`` float64."""
+    capacity = distances.shape[0]
+    if count == capacity:
+        if distance > distances[count - 1] or (distance == distances[count - 1] and row >= rows[count - 1]):
+            return count
+        count -= 1
+    at = count
+    while at > 0 and (distances[at - 1] > distance or (distances[at - 1] == distance and rows[at - 1] > row)):
+        distances[at] = distances[at - 1]
+        rows[at] = rows[at - 1]
+        slots[at] = slots[at - 1]
+        at -= 1
+    distances[at] = distance
+    rows[at] = row
+    slots[at] = slot
+    return count + 1
+
+
+@kernel
+def select_smallest(keys, values, count, rank):  # type: ignore[no-untyped-def]
+    """Move the ``rank`` smallest of ``keys[:count]`` (with their ``values``) to the front, unsorted."""
+    if rank >= count or rank <= 0:
+        return
+    first = 0
+    last = count - 1
+    target = rank - 1
+    while first < last:
+        a, b, c = keys[first], keys[(first + last) >> 1], keys[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i = first
+        j = last
+        while i <= j:
+            while keys[i] < pivot:
+                i += 1
+            while keys[j] > pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if target <= j:
+            last = j
+        elif target >= i:
+            first = i
+        else:
+            return
+
+
+@kernel
+def sort_pairs(keys, values, count):  # type: ignore[no-untyped-def]
+    """Sort ``keys[:count]`` ascending with their ``values`` (heapsort: in place, no worst case)."""
+    for start in range(count // 2 - 1, -1, -1):
+        _sift(keys, values, start, count)
+    for end in range(count - 1, 0, -1):
+        keys[0], keys[end] = keys[end], keys[0]
+        values[0], values[end] = values[end], values[0]
+        _sift(keys, values, 0, end)
+
+
+@kernel
+def _sift(keys, values, start, count):  # type: ignore[no-untyped-def]
+    root = start
+    while True:
+        child = 2 * root + 1
+        if child >= count:
+            return
+        right = child + 1
+        if right < count and _before(keys, values, child, right):
+            child = right
+        if not _before(keys, values, root, child):
+            return
+        keys[root], keys[child] = keys[child], keys[root]
+        values[root], values[child] = values[child], values[root]
+        root = child
+
+
+@kernel
+def _before(keys, values, left, right):  # type: ignore[no-untyped-def]
+    return keys[left] < keys[right] or (keys[left] == keys[right] and values[left] < values[right])
