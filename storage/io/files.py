@@ -117,7 +117,7 @@ def _reads_directly(fd: int, alignment_bytes: int) -> bool:
     """Whether a first direct read is accepted; any other trouble is left to the reader to meet."""
     with AlignedBuffer(alignment_bytes) as buffer:
         try:
-            os.preadv(fd, [buffer.array], 0)
+            os.preadv(fd, [buffer.array.data], 0)
         except OSError as error:
             return error.errno not in _REFUSALS
     return True

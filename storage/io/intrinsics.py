@@ -5,6 +5,7 @@ Each is one machine instruction on x86-64. Compiled code only; nothing checks th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,11 +17,16 @@ __all__ = ["load_acquire_u32", "load_i32", "load_i64", "store_i64", "store_relea
 _Code = tuple[Any, Any]
 
 
+def _intrinsic(definition: Callable[..., _Code]) -> Any:
+    # Typed as Any: callers do not pass the typing context that the definition takes.
+    return intrinsic(definition)
+
+
 def _pointer(builder: Any, address: Any, bits: int) -> Any:
     return builder.inttoptr(address, ir.IntType(bits).as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def load_acquire_u32(typing_context: Any, address: Any) -> _Code:
     """The uint32 at ``address``, as int64; nothing later moves before it."""
 
@@ -31,7 +37,7 @@ def load_acquire_u32(typing_context: Any, address: Any) -> _Code:
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store_release_u32(typing_context: Any, address: Any, value: Any) -> _Code:
     """Put the low 32 bits of ``value`` at ``address``; nothing earlier moves behind it."""
 
@@ -43,7 +49,7 @@ def store_release_u32(typing_context: Any, address: Any, value: Any) -> _Code:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def load_i32(typing_context: Any, address: Any) -> _Code:
     """The int32 at ``address``, as int64."""
 
@@ -54,7 +60,7 @@ def load_i32(typing_context: Any, address: Any) -> _Code:
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def load_i64(typing_context: Any, address: Any) -> _Code:
     """The int64 at ``address``."""
 
@@ -64,7 +70,7 @@ def load_i64(typing_context: Any, address: Any) -> _Code:
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store_i64(typing_context: Any, address: Any, value: Any) -> _Code:
     """Put ``value`` at ``address``."""
 
@@ -73,13 +79,3 @@ def store_i64(typing_context: Any, address: Any, value: Any) -> _Code:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def pointer_to_i64(typing_context: Any, address: Any) -> _Code:
-    """``address`` as a pointer that ``numba.carray`` makes an int64 array of."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _pointer(builder, arguments[0], 64)
-
-    return types.CPointer(types.int64)(types.int64), generate

@@ -128,7 +128,7 @@ def read_batch_through_ring(
             refusals += 1
             if not (is_transient(submitted) or submitted == -_EBUSY) or refusals > RETRIES_MAX:
                 ring_drain(state, user_data, completions)
-                return submitted
+                return int(submitted)
         count = ring_reap(state, user_data, completions)
         for j in range(count):
             i, result = user_data[j], np.int64(completions[j])

@@ -19,7 +19,7 @@ import errno
 from typing import Any
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from pageann.jit import kernel
 from pageann.storage.io import contract, faults
@@ -29,7 +29,6 @@ from pageann.storage.io.intrinsics import (
     load_acquire_u32,
     load_i32,
     load_i64,
-    pointer_to_i64,
     store_i64,
     store_release_u32,
 )
@@ -54,6 +53,7 @@ from pageann.storage.io.ring_state import (
     UNMADE,
     UNMADE_COUNT,
 )
+from pageann.storage.memory import view_i64
 
 __all__ = [
     "IGNORED",
@@ -156,7 +156,8 @@ def _push_read_with_faults(
     """The same, after asking the fault table."""
     if not _has_room(state, 2):
         return False
-    rows = carray(pointer_to_i64(state[FAULT_ROWS]), (state[FAULT_COUNT], FAULT_COLUMNS))
+    count = state[FAULT_COUNT]
+    rows = view_i64(state[FAULT_ROWS], count * FAULT_COLUMNS).reshape((count, FAULT_COLUMNS))
     found = _find_fault(rows, fd, offset)
     if found >= 0:
         kind, value = rows[found, FAULT_KIND], rows[found, FAULT_VALUE]
@@ -223,9 +224,9 @@ def ring_submit_wait(state: Int64s, wait_for: int, timeout_us: int) -> int:
         if result < 0:
             error = load_i32(_errno_location())
             if error == _ETIME or (error == _EINTR and timed):
-                return submitted
+                return int(submitted)
             if error != _EINTR:
-                return -error
+                return int(-error)
             continue
         submitted += result
         if result == pending and (timed or needed == 0):
@@ -282,6 +283,6 @@ def ring_drain(state: Int64s, user_data: Int64s, results: Int32s) -> int:
     while state[IN_FLIGHT_COUNT] > 0:
         submitted = ring_submit_wait(state, state[IN_FLIGHT_COUNT], -1)
         if submitted < 0:
-            return submitted
+            return int(submitted)
         ring_reap(state, user_data, results)
     return 0
