@@ -22,7 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from pageann.errors import DamagedIndex, FormatTooNew, InvalidArgument
 from pageann.storage.canonical import canonical_json
 from pageann.storage.checksum import crc32c, crc32c_combine
-from pageann.storage.files import Files, storage_errors
+from pageann.storage.files import Files, flat_view, storage_errors
 
 __all__ = [
     "BUNDLE_ALIGNMENT_BYTES",
@@ -95,9 +95,9 @@ class BundleWriter:
         """Add the next elements of the array begun last."""
         if self._open is None:
             raise InvalidArgument("append comes after begin")
-        data = np.ascontiguousarray(block, dtype=self._open.dtype)
         if not np.can_cast(block.dtype, self._open.dtype, "equiv"):
             raise InvalidArgument(f"array {self._open_name!r} holds {self._open.dtype}, not {block.dtype}")
+        data = np.ascontiguousarray(block, dtype=self._open.dtype)
         if self._open_bytes + data.nbytes > self._open.bytes:
             raise InvalidArgument(
                 f"array {self._open_name!r}: more elements than shape {self._open.shape} has"
@@ -222,15 +222,28 @@ class Bundle:
         memory = np.empty(entry.bytes + BUNDLE_ALIGNMENT_BYTES, np.uint8)
         start = -memory.ctypes.data % BUNDLE_ALIGNMENT_BYTES
         data = memory[start : start + entry.bytes]
-        view, crc, done = memoryview(data), 0, 0
-        while done < entry.bytes:
-            part = view[done : done + _READ_BYTES]
-            _read_exactly(self._fd, part, entry.offset + done, self.path)
-            crc = crc32c(part, crc)
-            done += len(part)
+        view, crc = flat_view(data), 0
+        for done in range(0, entry.bytes, _READ_BYTES):
+            crc = self._read_part(view[done : done + _READ_BYTES], entry.offset + done, crc)
+        self._demand(crc, entry, name)
+        return data.view(entry.dtype).reshape(entry.shape)
+
+    def check(self, name: str) -> None:
+        """Read an array without keeping it; DamagedIndex if it is not as written."""
+        entry = self._entry(name)
+        view, crc = memoryview(bytearray(min(entry.bytes, _READ_BYTES))), 0
+        for done in range(0, entry.bytes, _READ_BYTES):
+            crc = self._read_part(view[: entry.bytes - done], entry.offset + done, crc)
+        self._demand(crc, entry, name)
+
+    def _read_part(self, part: memoryview, offset: int, crc: int) -> int:
+        """Fill ``part`` from the file; ``crc`` extended by it while it is in the processor's cache."""
+        _read_exactly(self._fd, part, offset, self.path)
+        return crc32c(part, crc)
+
+    def _demand(self, crc: int, entry: _Entry, name: str) -> None:
         if crc != entry.crc32c:
             raise _damaged(self.path, f"array {name!r} does not match its checksum")
-        return data.view(entry.dtype).reshape(entry.shape)
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""

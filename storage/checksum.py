@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pageann.jit import has_cpu_feature, kernel
-from pageann.storage.files import Buffer
-from pageann.storage.memory import load_u8, load_u64
+from pageann.storage.files import Buffer, flat_view
+from pageann.storage.memory import Code, load_u8, load_u64, typed_intrinsic
 
 __all__ = ["HARDWARE", "crc32c", "crc32c_address", "crc32c_combine", "crc32c_extend"]
 
@@ -85,15 +83,14 @@ _SHORT_SHIFT = _shift_table(_SHORT_BYTES)
 _SLICES = _slicing_table()
 
 
-@intrinsic
-def _crc32_u64(typing_context: Any, crc: Any, word: Any) -> Any:
+@typed_intrinsic
+def _crc32_u64(typing_context: Any, crc: Any, word: Any) -> Code:
     """The instruction: ``crc`` (uint64, low half used) extended by the eight bytes of ``word``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word_type = ir.IntType(64)
         function_type = ir.FunctionType(word_type, [word_type, word_type])
-        name = "llvm.x86.sse42.crc32.64.64"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        function = builder.module.declare_intrinsic("llvm.x86.sse42.crc32.64.64", (), function_type)
         return builder.call(function, arguments)
 
     return types.uint64(types.uint64, types.uint64), generate
@@ -187,11 +184,9 @@ def crc32c_address(address: int, nbytes: int) -> Any:
 def crc32c(buffer: Buffer, value: int = 0) -> int:
     """The CRC32C of a buffer, or of what ``value`` is the checksum of followed by it.
 
-    Any C-contiguous buffer will do, of any size; another one raises ValueError.
+    Any C-contiguous buffer will do, of any size; another one raises ValueError or TypeError.
     """
-    if memoryview(buffer).nbytes == 0:
-        return value
-    data = np.frombuffer(buffer, np.uint8)
+    data = np.frombuffer(flat_view(buffer), np.uint8)
     return int(crc32c_extend(np.uint32(value), data.ctypes.data, data.size))
 
 

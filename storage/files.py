@@ -15,13 +15,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
-from pageann.errors import StorageError
+from pageann.errors import PageANNError, StorageError
 
-__all__ = ["Buffer", "Files", "OsFiles", "WritableFile", "storage_errors"]
+__all__ = ["Buffer", "Files", "OsFiles", "WritableFile", "flat_view", "storage_errors"]
 
 Buffer = bytes | bytearray | memoryview | NDArray[Any]
 """What can be written: C-contiguous bytes of any shape and type."""
@@ -42,12 +42,18 @@ _REMEDIES = {
 }
 
 
+def flat_view(data: Buffer) -> memoryview:
+    """The bytes of ``data`` in one dimension; ValueError or TypeError unless it is C-contiguous."""
+    view = memoryview(cast(Any, data))
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
 @contextlib.contextmanager
 def storage_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that says what to do."""
+    """Turn an OSError of the operating system into a StorageError that says what to do."""
     try:
         yield
-    except StorageError:
+    except PageANNError:
         raise
     except OSError as error:
         number = error.errno or 0
@@ -127,14 +133,12 @@ class _OsFile:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
     def write(self, data: Buffer) -> None:
-        self.pwrite(data, self._position)
-        self._position += memoryview(data).nbytes
+        view = flat_view(data)
+        self.pwrite(view, self._position)
+        self._position += view.nbytes
 
     def pwrite(self, data: Buffer, offset: int) -> None:
-        view = memoryview(data)
-        if view.nbytes == 0:
-            return
-        left = view.cast("B")
+        left = flat_view(data)
         with storage_errors("write", self._path):
             while left.nbytes:
                 written = os.pwrite(self._fd, left, offset)

@@ -58,7 +58,7 @@ CHUNK_LANES = 32
 
 _LARGEST_TAG = 2**64 - 1
 _PAGE_HEADER = struct.Struct("<IIQHHHHQ")
-_FILE_HEADER = struct.Struct("<IIQIIIIIIII")  # at PAGE_HEADER_BYTES of the header page
+_FILE_HEADER = struct.Struct("<IIQIIIIIII")  # at PAGE_HEADER_BYTES of the header page
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,11 @@ class PageLayout:
         """Where a data page, or :data:`HEADER_PAGE`, begins in its file."""
         return (page + 1) * self.page_bytes
 
+    def payload_place(self, offset: int) -> tuple[int, int]:
+        """(data page, offset in it) of byte ``offset`` of what a file of raw pages carries."""
+        page, position = divmod(offset, self.payload_bytes)
+        return page, PAGE_HEADER_BYTES + position
+
     def to_header_page(self, page_count: int) -> bytes:
         """The header page (``page_bytes`` long) of a file of ``page_count`` data pages."""
         fields = _FILE_HEADER.pack(
@@ -204,7 +209,6 @@ class PageLayout:
             self.link_capacity,
             self.rep_capacity,
             self.rep_code_bytes,
-            0,
         )
         page = bytearray(self.page_bytes)
         page[PAGE_HEADER_BYTES : PAGE_HEADER_BYTES + len(fields)] = fields
@@ -223,21 +227,19 @@ class PageLayout:
         if len(data) < SMALLEST_PAGE_BYTES:
             raise DamagedIndex(f"{file}: {len(data)} bytes are too few for a page file", file)
         magic, stored_crc, number, _, _, _, page_flags, tag = _PAGE_HEADER.unpack_from(data)
-        version, page_bytes, page_count, *sizes, file_flags = _FILE_HEADER.unpack_from(
-            data, PAGE_HEADER_BYTES
-        )
+        version, page_bytes, page_count, *sizes = _FILE_HEADER.unpack_from(data, PAGE_HEADER_BYTES)
         if magic != PAGE_MAGIC:
             raise DamagedIndex(f"{file}: not a page file, or its first bytes are damaged", file)
         if not NUMBER_OFFSET < page_bytes <= len(data):
             raise DamagedIndex(f"{file}: the header page is damaged or cut short", file)
         if stored_crc != crc32c(memoryview(data)[NUMBER_OFFSET:page_bytes]):
             raise DamagedIndex(f"{file}: the header page does not match its checksum", file)
-        if version > PAGE_FILE_VERSION or page_flags or file_flags:
+        if version > PAGE_FILE_VERSION or page_flags:
             raise FormatTooNew(f"{file}: written by a newer version of PageANN; upgrade to read it")
         if version == 0 or number != HEADER_PAGE & _LARGEST_TAG:
             raise DamagedIndex(f"{file}: its first page is not a header page", file)
         try:
-            return cls(page_bytes, *sizes, tag), page_count
+            return cls(*[page_bytes, *sizes, tag]), page_count
         except InvalidArgument as error:
             raise DamagedIndex(f"{file}: the header page is not one of PageANN: {error}", file) from None
 

@@ -8,17 +8,19 @@ there and stay there. Values are little-endian, as on every machine that Numba c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
+from numba import types
 from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 
 from pageann.jit import kernel
 
 __all__ = [
+    "Code",
     "load_u8",
     "load_u16",
     "load_u32",
@@ -27,6 +29,7 @@ __all__ = [
     "store_u16",
     "store_u32",
     "store_u64",
+    "typed_intrinsic",
     "view_f32",
     "view_f64",
     "view_i8",
@@ -38,18 +41,26 @@ __all__ = [
     "view_u64",
 ]
 
+Code = tuple[Any, Any]
+"""What defines an intrinsic: its Numba signature, and what generates its LLVM instructions."""
 
-@intrinsic
-def pointer_at(typing_context: Any, address: Any) -> Any:
+
+def typed_intrinsic(definition: Callable[..., Code]) -> Any:
+    """``numba.extending.intrinsic``, typed as Any: calls do not pass the typing context."""
+    return intrinsic(definition)
+
+
+@typed_intrinsic
+def pointer_at(typing_context: Any, address: Any) -> Code:
     """The void pointer to ``address`` (any integer type), as ``numba.carray`` takes it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(address), generate
 
 
-def _load(number_type: Any, bits: int) -> Any:
+def _load(number_type: Any, bits: int) -> Callable[[Any], Code]:
     """The code that reads one unsigned number, at any alignment."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -59,7 +70,7 @@ def _load(number_type: Any, bits: int) -> Any:
     return lambda address: (number_type(address), generate)
 
 
-def _store(number_type: Any, bits: int) -> Any:
+def _store(number_type: Any, bits: int) -> Callable[[Any], Code]:
     """The code that writes one unsigned number, at any alignment."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -70,44 +81,44 @@ def _store(number_type: Any, bits: int) -> Any:
     return lambda address: (types.void(address, number_type), generate)
 
 
-@intrinsic
-def load_u8(typing_context: Any, address: Any) -> Any:
+@typed_intrinsic
+def load_u8(typing_context: Any, address: Any) -> Code:
     """The uint8 at ``address``."""
     return _load(types.uint8, 8)(address)
 
 
-@intrinsic
-def load_u16(typing_context: Any, address: Any) -> Any:
+@typed_intrinsic
+def load_u16(typing_context: Any, address: Any) -> Code:
     """The uint16 at ``address``, which needs no alignment."""
     return _load(types.uint16, 16)(address)
 
 
-@intrinsic
-def load_u32(typing_context: Any, address: Any) -> Any:
+@typed_intrinsic
+def load_u32(typing_context: Any, address: Any) -> Code:
     """The uint32 at ``address``, which needs no alignment."""
     return _load(types.uint32, 32)(address)
 
 
-@intrinsic
-def load_u64(typing_context: Any, address: Any) -> Any:
+@typed_intrinsic
+def load_u64(typing_context: Any, address: Any) -> Code:
     """The uint64 at ``address``, which needs no alignment."""
     return _load(types.uint64, 64)(address)
 
 
-@intrinsic
-def store_u16(typing_context: Any, address: Any, value: Any) -> Any:
+@typed_intrinsic
+def store_u16(typing_context: Any, address: Any, value: Any) -> Code:
     """Write ``value`` as a uint16 at ``address``."""
     return _store(types.uint16, 16)(address)
 
 
-@intrinsic
-def store_u32(typing_context: Any, address: Any, value: Any) -> Any:
+@typed_intrinsic
+def store_u32(typing_context: Any, address: Any, value: Any) -> Code:
     """Write ``value`` as a uint32 at ``address``."""
     return _store(types.uint32, 32)(address)
 
 
-@intrinsic
-def store_u64(typing_context: Any, address: Any, value: Any) -> Any:
+@typed_intrinsic
+def store_u64(typing_context: Any, address: Any, value: Any) -> Code:
     """Write ``value`` as a uint64 at ``address``."""
     return _store(types.uint64, 64)(address)
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from pageann.errors import DamagedIndex, InvalidArgument
 from pageann.storage.checksum import crc32c, crc32c_combine
-from pageann.storage.files import Files, storage_errors
-from pageann.storage.format import LARGEST_PAGE_BYTES, PageLayout
+from pageann.storage.files import Buffer, Files, flat_view, storage_errors
+from pageann.storage.format import LARGEST_PAGE_BYTES, PAGE_HEADER_BYTES, PageLayout
 from pageann.storage.pages import seal_pages
 
-__all__ = ["PageFileWriter", "read_page_file_header"]
+__all__ = ["PageFileWriter", "RawFileWriter", "read_page_file_header"]
+
+_BLOCK_BYTES = 1 << 20
 
 
 class PageFileWriter:
@@ -64,6 +66,53 @@ class PageFileWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+class RawFileWriter:
+    """Writes bytes of any kind over the payloads of raw pages, so that each piece read can be checked.
+
+    Byte b of what is written lies where :meth:`PageLayout.payload_place` says; the last page ends in
+    zeros. Use it as :class:`PageFileWriter`.
+    """
+
+    def __init__(self, files: Files, path: Path, page_bytes: int, tag: int) -> None:
+        self.layout = PageLayout.raw(page_bytes, tag)
+        self.written_bytes = 0
+        self._pages = np.zeros((_BLOCK_BYTES // page_bytes, page_bytes), np.uint8)
+        self._payloads = self._pages[:, PAGE_HEADER_BYTES:]
+        self._block_bytes = self._payloads.size
+        self._writer = PageFileWriter(files, path, self.layout)
+
+    def write(self, data: Buffer) -> int:
+        """Append ``data``; the offset of its first byte among all that was written."""
+        start = self.written_bytes
+        left = np.frombuffer(flat_view(data), np.uint8)
+        while left.size:
+            page, position = divmod(self.written_bytes % self._block_bytes, self.layout.payload_bytes)
+            part = left[: self.layout.payload_bytes - position]
+            self._payloads[page, position : position + part.size] = part
+            self.written_bytes += part.size
+            left = left[part.size :]
+            if self.written_bytes % self._block_bytes == 0:
+                self._flush(len(self._pages))
+        return start
+
+    def close(self) -> tuple[int, int]:
+        """Write what is left and the header page, and sync; (bytes, CRC32C) of the whole file."""
+        self._flush(-(-(self.written_bytes % self._block_bytes) // self.layout.payload_bytes))
+        return self._writer.close()
+
+    def _flush(self, page_count: int) -> None:
+        self._writer.append(self._pages[:page_count])
+        self._payloads[:page_count] = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
 
 
 def read_page_file_header(path: Path) -> tuple[PageLayout, int]:

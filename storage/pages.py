@@ -113,7 +113,7 @@ def check_counts(address: int, capacity: int, link_capacity: int, rep_capacity: 
 
 @kernel
 def check_pages(pages: NDArray[np.uint8], first_page: int, tag: Any, faults: NDArray[np.int64]) -> None:
-    """:func:`check_page` of each row of ``pages``, uint8[count, page_bytes], into ``faults``, int64[count]."""
+    """Check each row of ``pages``, uint8[count, page_bytes]; the codes go to ``faults``, int64[count]."""
     for row in range(pages.shape[0]):
         address = np.int64(pages[row].ctypes.data)
         faults[row] = check_page(address, pages.shape[1], first_page + row, tag)
