@@ -10,15 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.datasets.base import Array, IdValues
+from pageann.datasets.columnar import ARROW_SUFFIXES, read_column_ids
 from pageann.datasets.files import file_bytes, open_binary
 from pageann.datasets.npy import read_npy_header
 from pageann.errors import InvalidArgument, InvalidData
 
-__all__ = ["MAX_ID_BYTES", "IdValues", "check_ids", "read_ids"]
+__all__ = ["ID_SUFFIXES", "MAX_ID_BYTES", "IdValues", "check_ids", "read_ids"]
 
 MAX_ID_BYTES = 65_535
 """Longest string id, in UTF-8."""
-ID_SUFFIXES: tuple[str, ...] = (".npy", ".txt")
+ID_SUFFIXES: tuple[str, ...] = (".npy", ".txt", *ARROW_SUFFIXES)
+"""Suffixes of the files that :func:`read_ids` reads."""
 
 
 def check_ids(ids: Any, rows: int, *, name: str = "ids") -> IdValues:
@@ -99,8 +101,9 @@ def _mixed(values: Sequence[Any], name: str) -> InvalidData:
     """The reason why a sequence is neither all integers nor all strings."""
     strings = isinstance(values[0], str)
     wanted = "a string" if strings else "an integer"
-    fits = (lambda value: isinstance(value, str)) if strings else _is_integer
-    row = next(i for i, value in enumerate(values) if not fits(value))
+    row = next(
+        i for i, value in enumerate(values) if not (isinstance(value, str) if strings else _is_integer(value))
+    )
     found = values[row]
     if found is None:
         return InvalidData(f"{name}: row {row:,} has no id (None); give every row one")
@@ -150,8 +153,9 @@ def _duplicate(name: str, first: int, second: int, value: int | str) -> InvalidD
 def read_ids(path: str | Path, *, column: str | None = None) -> IdValues:
     """Read ids from .npy (integers or fixed-width strings), .txt (one a line), .parquet or .arrow.
 
-    A .txt file whose lines are all integers in plain form gives int64, any other one strings: ``007``
-    stays a string. The ids are not checked: pass them to :func:`check_ids`.
+    ``column`` names the column of a .parquet, .arrow or .feather file (default: ``id``, or the only one
+    that could hold ids). A .txt file whose lines are all integers in plain form gives int64, any
+    other one strings: ``007`` stays a string. The ids are not checked: pass them to :func:`check_ids`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -159,6 +163,8 @@ def read_ids(path: str | Path, *, column: str | None = None) -> IdValues:
         return _read_npy_ids(path)
     if suffix == ".txt":
         return _read_text_ids(path)
+    if suffix in ARROW_SUFFIXES:
+        return read_column_ids(path, column)
     raise InvalidArgument(f"{path}: unknown suffix {suffix!r} for ids; use one of {' '.join(ID_SUFFIXES)}")
 
 

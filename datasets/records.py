@@ -48,8 +48,16 @@ class RecordLayout:
 class RecordSource(VectorSource):
     """A file of equally long records, one vector in each; mapped in place."""
 
-    def __init__(self, path: Path, rows: int, dim: int, dtype: np.dtype[Any], layout: RecordLayout) -> None:
-        super().__init__(str(path), rows, dim, dtype)
+    def __init__(
+        self,
+        path: Path,
+        rows: int,
+        dim: int,
+        dtype: np.dtype[Any],
+        layout: RecordLayout,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name or str(path), rows, dim, dtype)
         self._path = path
         self._layout = layout
         self._record_bytes = layout.prefix_bytes + dim * dtype.itemsize

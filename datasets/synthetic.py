@@ -24,7 +24,7 @@ __all__ = ["ClusterShape", "clustered", "clustered_blocks"]
 BLOCK_ROWS = 16_384
 """Rows drawn from one random stream; part of what a seed means."""
 _MODEL_STREAM, _BASE_STREAM, _QUERY_STREAM = 0, 1, 2
-_CENTRE_SCALE = 0.8  # against 1 for the spread inside a cluster
+_CENTRE_SCALE = 0.5  # against 1 for the spread inside a cluster
 _NOISE_SCALE = 0.05
 _INTEGER_DEVIATION = 36.0  # standard deviation on the integer scale: 3.5 of them fit
 
@@ -169,4 +169,4 @@ class _Model:
         limits = np.iinfo(dtype)
         middle = (limits.max + limits.min + 1) // 2
         scaled = np.rint(vectors * np.float32(_INTEGER_DEVIATION / deviation)) + np.float32(middle)
-        return np.clip(scaled, limits.min, limits.max).astype(dtype)
+        return np.asarray(np.clip(scaled, limits.min, limits.max), dtype)

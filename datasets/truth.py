@@ -126,7 +126,7 @@ class _Task:
         if self.metric is not Metric.COSINE:
             return vectors
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        return (vectors / norms[:, None]).astype(np.float32)
+        return np.asarray(vectors / norms[:, None], np.float32)
 
 
 def _require_fitting(rows: Array, queries: Array, k: int, exclude: Ids | None) -> None:

@@ -54,7 +54,9 @@ def _first_bad_row(block: Array, metric: Metric) -> tuple[int, str] | None:
     if block.dtype.kind in "iu":
         if metric is not Metric.COSINE:
             return None
-        return _first(~block.any(axis=1), "is all zeros, which has no direction: remove it or use l2")
+        return _first(
+            np.asarray(~block.any(axis=1)), "is all zeros, which has no direction: remove it or use l2"
+        )
     squared_norms = _squared_norms(block)
     usable = squared_norms <= MAX_NORM**2  # False for NaN
     if metric is Metric.COSINE:
@@ -69,7 +71,7 @@ def _first_bad_row(block: Array, metric: Metric) -> tuple[int, str] | None:
 def _squared_norms(block: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         wide = block.astype(np.float32, copy=False)
-        return np.einsum("ij,ij->i", wide, wide)
+        return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
 
 def _first(mask: Array, reason: str) -> tuple[int, str] | None:
