@@ -83,7 +83,8 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
     with stop_on_interrupt() as stop, progress_on() as draw:
 
         def progress(event: pageann.Progress) -> bool:
-            draw(event)
+            if not stop.asked:
+                draw(event)
             return not stop.asked
 
         return pageann.build(
