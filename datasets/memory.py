@@ -140,7 +140,7 @@ def supported(source: VectorSource) -> VectorSource:
     float64 loses precision beyond 24 bits; a value that is not finite as float32 is refused with its
     row when it is read. Any other type is refused here.
     """
-    if source.dtype == np.float64:
+    if source.dtype.newbyteorder("=") == np.float64:
         return ConvertedSource(source, np.dtype(np.float32))
     try:
         native = require_dtype(source.dtype)

@@ -114,7 +114,7 @@ def _converted(source: VectorSource, dtype: np.dtype[Any], path: Path) -> Iterat
 
 
 def _require_unchanged(name: str, block: Array, converted: Array, start: int, path: Path) -> None:
-    rounded = block.dtype == np.float64 and converted.dtype == np.float32
+    rounded = block.dtype.newbyteorder("=") == np.float64 and converted.dtype == np.float32
     same = np.isfinite(converted) if rounded else converted == block
     wrong = np.flatnonzero(~same.all(axis=1))
     if wrong.size:
