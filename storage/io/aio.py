@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import errno
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,34 @@ from pageann.storage.io.preadv import read_one
 
 __all__ = ["AioDriver"]
 
-_read_one: Any = aiofiles.os.wrap(read_one)
+
+class _Admission:
+    """The reads of one batch: counts those in flight, and lets none start once it has ended."""
+
+    def __init__(self, faults: FaultTable) -> None:
+        self._faults = faults
+        self._condition = threading.Condition()
+        self._in_flight = 0
+        self._ended = False
+
+    def read(self, fd: int, offset: int, nbytes: int, address: int) -> int:
+        """One read, on a thread of the pool."""
+        with self._condition:
+            if self._ended:
+                return -errno.ECANCELED
+            self._in_flight += 1
+        try:
+            return read_one(fd, offset, nbytes, address, self._faults)
+        finally:
+            with self._condition:
+                self._in_flight -= 1
+                self._condition.notify_all()
+
+    def end(self) -> None:
+        """Return once no read is in flight, and none will be."""
+        with self._condition:
+            self._ended = True
+            self._condition.wait_for(lambda: self._in_flight == 0)
 
 
 class AioDriver:
@@ -60,10 +88,14 @@ class AioDriver:
             return
         reads = list(zip(fds.tolist(), offsets.tolist(), sizes.tolist(), addresses.tolist(), strict=True))
         order = iter(range(count))
-        readers = {
-            asyncio.ensure_future(self._read_next(order, reads, results))
-            for _ in range(min(self._parallel, count))
-        }
+        admission = _Admission(self._faults)
+        read: Any = aiofiles.os.wrap(admission.read)
+
+        async def read_next() -> None:
+            for i in order:
+                results[i] = await read(*reads[i], executor=self._pool)
+
+        readers = {asyncio.create_task(read_next()) for _ in range(min(self._parallel, count))}
         try:
             # Unlike gather, wait leaves the readers running when this call is cancelled.
             await asyncio.wait(readers)
@@ -72,15 +104,11 @@ class AioDriver:
                 pass
             await _outlast(readers)
             raise
+        finally:
+            # A loop that shuts down cancels the readers too, but not the threads they wait for.
+            admission.end()
         for reader in readers:
             reader.result()
-
-    async def _read_next(
-        self, order: Iterator[int], reads: list[tuple[int, int, int, int]], results: Int32s
-    ) -> None:
-        for i in order:
-            fd, offset, nbytes, address = reads[i]
-            results[i] = await _read_one(fd, offset, nbytes, address, self._faults, executor=self._pool)
 
     def close(self) -> None:
         """End the threads; a second call does nothing."""
@@ -98,7 +126,7 @@ class AioDriver:
         self.close()
 
 
-async def _outlast(readers: set[asyncio.Future[None]]) -> None:
+async def _outlast(readers: set[asyncio.Task[None]]) -> None:
     """Wait until all have ended, however often the waiting is cancelled."""
     while not all(reader.done() for reader in readers):
         with contextlib.suppress(asyncio.CancelledError):

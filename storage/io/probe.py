@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -130,11 +131,13 @@ def _read_start(ring: Ring, fd: int, buffer: AlignedBuffer) -> int:
     """
     state = ring.state.tolist()
     entry = (ctypes.c_uint64 * 5).from_address(state[SQ_ENTRIES])
-    entry[:] = (_OPERATION_READ | fd << 32, 0, buffer.address, buffer.nbytes, 0)
+    entry[:] = [_OPERATION_READ | fd << 32, 0, buffer.address, buffer.nbytes, 0]
     ctypes.c_uint32.from_address(state[SQ_TAIL]).value = 1
-    answer = system_call(_SYSTEM_CALL_ENTER, state[RING_FD], 1, 1, _ENTER_GETEVENTS)
-    if answer < 0:
-        return answer
-    if ctypes.c_uint32.from_address(state[CQ_TAIL]).value != 1:
-        raise StorageError("io_uring_enter returned without a completion; use the threads driver")
+    completions = ctypes.c_uint32.from_address(state[CQ_TAIL])
+    submitted = 0
+    while completions.value == 0:  # a signal may end the wait
+        answer = system_call(_SYSTEM_CALL_ENTER, state[RING_FD], 1 - submitted, 1, _ENTER_GETEVENTS)
+        if answer < 0 and answer != -errno.EINTR:
+            return answer
+        submitted += max(0, answer)
     return ctypes.c_int32.from_address(state[CQ_ENTRIES] + 8).value

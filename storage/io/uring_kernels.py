@@ -219,7 +219,7 @@ def ring_submit_wait(state: Int64s, wait_for: int, timeout_us: int) -> int:
         pending = (state[SQ_TAIL_COUNT] - load_acquire_u32(state[SQ_HEAD])) & _LOW_32_BITS
         ready = (load_acquire_u32(state[CQ_TAIL]) - state[CQ_HEAD_COUNT]) & _LOW_32_BITS
         if pending == 0 and ready >= needed and needed > 0:
-            return submitted
+            return int(submitted)
         result = _system_call(_SYSTEM_CALL_ENTER, fd, pending, needed, flags, argument, argument_bytes)
         if result < 0:
             error = load_i32(_errno_location())
@@ -230,7 +230,7 @@ def ring_submit_wait(state: Int64s, wait_for: int, timeout_us: int) -> int:
             continue
         submitted += result
         if result == pending and (timed or needed == 0):
-            return submitted
+            return int(submitted)
 
 
 @kernel
