@@ -60,6 +60,8 @@ class _Reads:
     def __init__(self, file: OpenedFile, buffer: AlignedBuffer, page_bytes: int) -> None:
         self._fd = file.fd
         self._pages = file.size_bytes // page_bytes
+        if self._pages == 0:
+            raise StorageError(f"the page file is too short to be probed ({file.size_bytes} bytes)")
         self._page_bytes = page_bytes
         self._addresses = buffer.address + np.arange(_BATCH_READS, dtype=np.int64) * page_bytes
         self._generator = np.random.default_rng(_SEED)
