@@ -14,13 +14,13 @@ import pytest
 
 from pageann.errors import InvalidArgument, StorageError
 from pageann.storage.io.files import AlignedBuffer, OpenedFile
-from pageann.storage.io.ring import Ring, RingParameters, ask_kernel
+from pageann.storage.io.ring import Ring, RingParameters, SetUp, ask_kernel
 from tests.storage.io.batches import UNREAD, batch_of
 
 SINGLE_ISSUER = 1 << 12
 
 
-def kernel_that_knows(known_flags: int, asked: list[int]) -> object:
+def kernel_that_knows(known_flags: int, asked: list[int]) -> SetUp:
     """The real kernel, which pretends to know only some flags."""
 
     def set_up(entries: int, parameters: RingParameters) -> int:
@@ -35,7 +35,7 @@ def kernel_that_knows(known_flags: int, asked: list[int]) -> object:
 @pytest.mark.parametrize(
     ("known_flags", "attempts"),
     [(0x3180, 1), (0x1180, 2), (0x180, 3), (0, 4)],
-    ids=["6.1", "6.0", "5.19", "5.11"],
+    ids=["Linux 6.1", "6.0", "5.19", "5.11"],
 )
 def test_an_older_kernel_is_asked_for_fewer_flags(
     uring: None, direct: OpenedFile, content: bytes, known_flags: int, attempts: int
@@ -44,7 +44,7 @@ def test_an_older_kernel_is_asked_for_fewer_flags(
 
     asked: list[int] = []
     batch = batch_of([(direct.fd, 0, 4096)])
-    with Ring(4, set_up=kernel_that_knows(known_flags, asked)) as ring:  # type: ignore[arg-type]
+    with Ring(4, set_up=kernel_that_knows(known_flags, asked)) as ring:
         assert ring_push_read(ring.state, direct.fd, 0, 4096, batch.buffer.address, 3)
         assert ring_submit_wait(ring.state, 1, -1) == 1
         assert batch.results[0] == UNREAD
@@ -103,7 +103,7 @@ def test_another_thread_is_told_that_the_ring_is_not_its_own(uring: None, direct
     asked: list[int] = []
     answers: list[int] = []
     with (
-        Ring(4, set_up=kernel_that_knows(0x3180, asked)) as ring,  # type: ignore[arg-type]
+        Ring(4, set_up=kernel_that_knows(0x3180, asked)) as ring,
         AlignedBuffer(4096) as buffer,
     ):
         if not asked[-1] & SINGLE_ISSUER:
