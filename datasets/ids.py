@@ -19,6 +19,7 @@ __all__ = ["ID_SUFFIXES", "MAX_ID_BYTES", "IdValues", "check_ids", "read_ids"]
 
 MAX_ID_BYTES = 65_535
 """Longest string id, in UTF-8."""
+_INT64_DIGITS = 19
 ID_SUFFIXES: tuple[str, ...] = (".npy", ".txt", *ARROW_SUFFIXES)
 """Suffixes of the files that :func:`read_ids` reads."""
 
@@ -154,8 +155,8 @@ def read_ids(path: str | Path, *, column: str | None = None) -> IdValues:
     """Read ids from .npy (integers or fixed-width strings), .txt (one a line), .parquet or .arrow.
 
     ``column`` names the column of a .parquet, .arrow or .feather file (default: ``id``, or the only one
-    that could hold ids). A .txt file whose lines are all integers in plain form gives int64, any
-    other one strings: ``007`` stays a string. The ids are not checked: pass them to :func:`check_ids`.
+    that could hold ids). A .txt file whose lines are all int64 in plain form gives int64, any other
+    one strings: ``007`` stays a string. The ids are not checked: pass them to :func:`check_ids`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -196,4 +197,7 @@ def _read_text_ids(path: Path) -> IdValues:
 
 def _is_plain_integer(text: str) -> bool:
     digits = text.removeprefix("-")
-    return digits.isdecimal() and digits.isascii() and str(int(text)) == text
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _INT64_DIGITS):
+        return False
+    value = int(text)
+    return str(value) == text and np.iinfo(np.int64).min <= value <= np.iinfo(np.int64).max
