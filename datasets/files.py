@@ -15,7 +15,10 @@ __all__ = ["file_bytes", "open_binary", "require_file_bytes", "storage_error"]
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """What the operating system said about ``path``, as one line."""
-    return StorageError(f"{path}: {error.strerror or error}", error.errno or 0)
+    reason = (
+        os.strerror(error.errno) if error.errno else str(error)
+    )  # libraries wrap it in words of their own
+    return StorageError(f"{path}: {reason}", error.errno or 0)
 
 
 def file_bytes(path: Path) -> int:

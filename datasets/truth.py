@@ -101,7 +101,7 @@ def recall_at_k(
     truth = np.asarray(true_distances[:, :k], np.float64)
     found = np.asarray(found_distances[:, :k], np.float64)
     present = np.isfinite(truth).sum(axis=1)
-    last = np.where(np.isfinite(truth), truth, -np.inf).max(axis=1)
+    last = np.take_along_axis(truth, np.maximum(present - 1, 0)[:, None], axis=1)[:, 0]
     limit = last + relative_slack * np.abs(last)
     hits = (np.isfinite(found) & (found <= limit[:, None])).sum(axis=1)
     return np.asarray(np.where(present > 0, np.minimum(hits, present) / np.maximum(present, 1), 1.0))
