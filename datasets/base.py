@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "VectorSource",
     "block_rows_for",
     "regroup",
+    "release_pages",
 ]
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -35,6 +37,18 @@ _BLOCK_BYTES = 8 << 20
 def block_rows_for(dim: int, itemsize: int = 4) -> int:
     """Rows of a block of about 8 MiB, at least one."""
     return max(1, _BLOCK_BYTES // max(1, dim * itemsize))
+
+
+def release_pages(array: Array) -> None:
+    """Give back the RAM that reading a mapped file took; the values stay, and are read again when used.
+
+    Pages of a mapping count as resident memory of the process until the system wants them. Does
+    nothing for an array that is no read-only memmap.
+    """
+    mapping = getattr(array, "_mmap", None)
+    # a writable private mapping would lose its changes
+    if mapping is not None and getattr(array, "mode", "") == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class VectorSource(ABC):

@@ -29,7 +29,7 @@ def file_bytes(path: Path) -> int:
     """
     try:
         size = os.stat(path).st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a zero byte
         raise InvalidArgument(f"{path}: no such file") from None
     except OSError as error:
         raise storage_error(path, error) from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pageann.datasets.base import MAX_DIM, ArraySource, IdValues, VectorSource, block_rows_for
+from pageann.datasets.base import MAX_DIM, ArraySource, IdValues, VectorSource, block_rows_for, release_pages
 from pageann.datasets.columnar import ARROW_SUFFIXES, is_arrow, open_arrow, open_columnar
 from pageann.datasets.hdf5 import HDF5_SUFFIXES, open_hdf5, split_dataset
 from pageann.datasets.memory import open_array, open_blocks, supported
@@ -25,6 +25,7 @@ __all__ = [
     "open_any",
     "open_file",
     "open_vectors",
+    "release_pages",
 ]
 
 _PLAIN: dict[str, Callable[[Path], VectorSource]] = {

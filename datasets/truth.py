@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pageann.datasets.base import Array, VectorSource, block_rows_for
+from pageann.datasets.base import Array, VectorSource, block_rows_for, release_pages
 from pageann.errors import InvalidArgument
 from pageann.types import Metric
 
@@ -121,6 +121,7 @@ class _Task:
         for start in range(0, len(self.rows), self.block_rows):
             block = np.ascontiguousarray(self.rows[start : start + self.block_rows], dtype=np.float32)
             yield start, self.scaled(block)
+            release_pages(self.rows)
 
     def scaled(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self.metric is not Metric.COSINE:

@@ -55,7 +55,8 @@ def test_strings(given_ids: Any) -> None:
 
 def test_the_whole_range_of_int64() -> None:
     limits = np.iinfo(np.int64)
-    assert check_ids([limits.min, limits.max, -2], 3).tolist() == [limits.min, limits.max, -2]  # type: ignore[union-attr]
+    given_ids = [limits.min, limits.max, -2]
+    assert list(check_ids(given_ids, 3)) == given_ids
 
 
 @pytest.mark.parametrize(

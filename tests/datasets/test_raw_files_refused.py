@@ -112,6 +112,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 def test_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"none\.fbin: no such file"):
         open_vectors(tmp_path / "none.fbin")
+    with pytest.raises(InvalidArgument, match="no such file"):
+        open_vectors("zero\0byte.fbin")
     (tmp_path / "folder.fbin").mkdir()
     with pytest.raises(InvalidArgument, match=r"folder\.fbin: not a file"):
         open_vectors(tmp_path / "folder.fbin")
