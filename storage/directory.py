@@ -91,9 +91,9 @@ class IndexDirectory:
                 if error.errno != errno.ENOENT:
                     raise
                 if self._pointer() == pointer:
-                    raise self._damaged(path, "it is missing") from None
+                    raise self._damaged(CURRENT_NAME, f"the {path.name} that it names is missing") from None
                 continue  # a newer version was published, and this one removed, in between
-            return self._manifest(pointer, path, data)
+            return self._manifest(pointer, data)
         raise StorageError(f"{self.path}: the index is replaced faster than it can be opened; try again")
 
     def open_current(self, use: Callable[[Manifest], Result]) -> Result:
@@ -131,7 +131,7 @@ class IndexDirectory:
         pointer = Pointer.from_bytes(data)
         if pointer is None:
             if any(version_of_name(name) for name in self.files.names(self.path)):
-                raise self._damaged(path, "it does not name a manifest")
+                raise self._damaged(CURRENT_NAME, "it does not name a manifest")
             raise IndexNotFound(f"{self.path}: its file CURRENT is not one of PageANN; check the path")
         return pointer
 
@@ -147,13 +147,15 @@ class IndexDirectory:
             return IndexNotFound(f"{self.path}: a build did not finish here; run `pageann build` again")
         return IndexNotFound(f"{self.path} is not an index: it has no file CURRENT; check the path")
 
-    def _manifest(self, pointer: Pointer, path: Path, data: bytes) -> Manifest:
-        manifest = Manifest.from_bytes(data, str(path))
-        if crc32c(data) != pointer.crc32c:
-            raise self._damaged(path, f"it does not match the checksum in {CURRENT_NAME}")
+    def _manifest(self, pointer: Pointer, data: bytes) -> Manifest:
+        name = manifest_name(pointer.version)
+        manifest = Manifest.from_bytes(data, str(self.path / name))
         if manifest.version != pointer.version:
-            raise self._damaged(path, f"it describes version {manifest.version}")
+            raise self._damaged(name, f"it describes version {manifest.version}")
+        if crc32c(data) != pointer.crc32c:  # the manifest has just passed its own checksum
+            raise self._damaged(CURRENT_NAME, f"its checksum is not that of {name}")
         return manifest
 
-    def _damaged(self, path: Path, what: str) -> DamagedIndex:
-        return DamagedIndex(f"{path}: {what}; restore a copy of the index or build it again", str(path))
+    def _damaged(self, name: str, what: str) -> DamagedIndex:
+        file = str(self.path / name)
+        return DamagedIndex(f"{file}: {what}; restore a copy of the index or build it again", file)

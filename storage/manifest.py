@@ -158,6 +158,8 @@ def _parse(content: dict[str, Any], file: str) -> Manifest:
             f"{file}: format version {version} is newer than {FORMAT_VERSION}, the last that this PageANN "
             "reads; upgrade to read it"
         )
+    if version < 1:
+        raise _damaged(file, f"there is no format version {version}")
     _refuse_unknown(content, {"format_version", "version", "segments", "options"}, file)
     segments = tuple(_parse_segment(fields, file) for fields in content["segments"])
     return Manifest(int(content["version"]), segments, content["options"])
