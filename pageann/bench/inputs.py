@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pageann.bench.options import BenchOptions
 from pageann.datasets.source import open_vectors
+from pageann.datasets.truth_files import read_truth_ids
 from pageann.errors import InvalidArgument, InvalidData
 
 __all__ = ["BenchInputs", "read_inputs"]
@@ -23,8 +24,8 @@ class BenchInputs:
 
     queries: NDArray[Any]
     """(q, dim), contiguous, in the type of the file."""
-    truth: NDArray[Any]
-    """(q, min(k, rows)) integers: ids of the true neighbours."""
+    truth: NDArray[np.int64]
+    """(q, min(k, rows)): ids of the true neighbours."""
     groups: NDArray[np.int64]
     """(q,): 0, 1, ...; queries of one group are drawn together by the bootstrap."""
 
@@ -47,13 +48,8 @@ def _read_queries(options: BenchOptions) -> NDArray[Any]:
     return np.concatenate(blocks)
 
 
-def _read_truth(options: BenchOptions, queries: int, columns: int) -> NDArray[Any]:
-    truth = _load(options.truth, "--truth")
-    if truth.ndim != 2 or truth.dtype.kind not in "iuU":
-        raise InvalidData(
-            f"{options.truth}: has shape {truth.shape} and type {truth.dtype};"
-            " --truth wants ids of shape (queries, k)"
-        )
+def _read_truth(options: BenchOptions, queries: int, columns: int) -> NDArray[np.int64]:
+    truth = read_truth_ids(options.truth)
     if truth.shape[1] < columns:
         raise InvalidData(
             f"{options.truth}: has {truth.shape[1]} neighbours a query, --k {options.k} needs {columns};"
@@ -65,7 +61,7 @@ def _read_truth(options: BenchOptions, queries: int, columns: int) -> NDArray[An
 def _read_groups(options: BenchOptions, queries: int) -> NDArray[np.int64]:
     if options.groups is None:
         return np.arange(queries, dtype=np.int64)
-    groups = _load(options.groups, "--groups")
+    groups = _load_groups(options.groups)
     if groups.ndim != 1:
         raise InvalidData(f"{options.groups}: has shape {groups.shape}; --groups wants one value a query")
     _, numbers = np.unique(_per_query(groups, options.groups, queries), return_inverse=True)
@@ -78,11 +74,11 @@ def _per_query(array: NDArray[Any], path: str, queries: int) -> NDArray[Any]:
     return array[:queries]
 
 
-def _load(path: str, option: str) -> NDArray[Any]:
+def _load_groups(path: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise InvalidArgument(f"{option} {path}: no such file") from None
+        raise InvalidArgument(f"--groups {path}: no such file") from None
     except (ValueError, EOFError) as error:
-        raise InvalidData(f"{option} {path}: not a plain .npy array ({error})") from None
+        raise InvalidData(f"--groups {path}: not a plain .npy array ({error})") from None
     return array

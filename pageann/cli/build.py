@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-INPUT is a .npy, .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .i8bin, .f16bin, .hdf5, .parquet, .arrow or
-.feather file of float32, float16, int8 or uint8 vectors. INDEX is the folder to write. An index that
-is there is replaced by the new version in one step, after the build; until then it can be searched.
+INPUT is a .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .f16bin, .hdf5, .parquet, .arrow or .feather
+file of float32, float16, int8 or uint8 vectors. INDEX is the folder to write. An index that is there
+is replaced by the new version in one step, after the build; until then it can be searched.
 Ends with a report on stdout."""
 
 

@@ -11,7 +11,8 @@ __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
 Writes the vectors as they were given to `build`, byte for byte and in the same order. The format
-follows the suffix of OUTPUT: .npy, .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .i8bin or .f16bin."""
+follows the suffix of OUTPUT: .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .f16bin, .hdf5,
+.parquet, .arrow or .feather."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
