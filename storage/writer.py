@@ -50,7 +50,6 @@ class IndexWriter:
         self._kept: set[str] = set()
         self._lock: WriterLock | None = None
         self._pointer: Pointer | None = None
-        self._published = False
         self.version = 0
         """The version that :meth:`publish` will publish."""
 
@@ -106,8 +105,6 @@ class IndexWriter:
         replace_whole(self._files, self._path / manifest_name(self.version), data)
         self._pointer = Pointer(self.version, crc32c(data))
         replace_whole(self._files, self._path / CURRENT_NAME, self._pointer.to_bytes())
-        self._published = True
-
         self._kept = _names_of(manifest)
         with contextlib.suppress(StorageError):  # the next build removes what is left of the old version
             self._remove_others()
@@ -205,9 +202,9 @@ class IndexWriter:
                 self._files.unlink(path)
 
     def _is_published(self) -> bool:
-        """Whether `CURRENT` names the new version, even where publishing failed after that."""
-        if self._published or self._pointer is None:
-            return self._published
+        """Whether `CURRENT` names the new version, also where publishing failed after that."""
+        if self._pointer is None:
+            return False
         try:
             return self._files.read(self._path / CURRENT_NAME) == self._pointer.to_bytes()
         except StorageError as error:

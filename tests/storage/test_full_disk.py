@@ -40,7 +40,7 @@ def test_each_operation_may_fail(tmp_path: Path, existing: bool) -> None:
         disk = tmp_path / f"{operation}"
         disk.mkdir()
         if existing:
-            build_sample(disk / "index", 1)
+            build_sample(disk / "index", 1, RecordingFiles(disk))
         before = read_tree(disk)
         files, raised = build_failing_at(disk / "index", operation)
         if not files.has_failed:

@@ -19,7 +19,7 @@ from pageann.storage.directory import IndexDirectory, is_own_name
 from pageann.storage.files import Files
 from pageann.storage.verify import verify
 from tests.reference.crash_disk import read_tree, write_tree
-from tests.reference.crash_files import Crash, Recording, crashes, record
+from tests.reference.crash_files import Crash, Recording, RecordingFiles, crashes, record
 from tests.reference.sample_index import build_sample
 
 NOTHING = 0
@@ -77,7 +77,7 @@ def test_the_next_build_recovers_from_any_crash(tmp_path: Path, version: int) ->
         if not crash.label.startswith(("all kept,", "mixture 0")):
             continue  # each of these costs a build; opening alone is tested on all of them
         before = version_at(index)
-        build_sample(index, before + 1)
+        build_sample(index, before + 1, RecordingFiles(tmp_path / "crash"))
         assert version_at(index) == before + 1, (crash.done, crash.label)
         assert sorted(path.name for path in index.iterdir()) == [
             "CURRENT",
