@@ -144,6 +144,25 @@ def test_a_cancelled_batch_no_longer_writes_to_its_memory(direct: OpenedFile) ->
     assert (batch.results == UNREAD).any(), "the batch was to be given up before its end"
 
 
+def test_a_cancelled_batch_does_not_stop_its_loop(direct: OpenedFile) -> None:
+    faults = FaultTable([Fault(FaultKind.DELAY, 100_000, times=-1)])
+    batch = pages(direct, 4)
+
+    async def turns_while_ending(driver: AioDriver) -> int:
+        reading = driver.read_batch(batch.fds, batch.offsets, batch.sizes, batch.addresses, batch.results)
+        task = asyncio.ensure_future(reading)
+        await asyncio.wait({task}, timeout=0.02)
+        task.cancel()
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    with AioDriver(4, faults) as driver:
+        assert asyncio.run(turns_while_ending(driver)) > 20
+
+
 def test_a_loop_that_ends_under_a_batch_leaves_its_memory_alone(direct: OpenedFile) -> None:
     faults = FaultTable([Fault(FaultKind.DELAY, 50_000, times=-1)])
     batch = pages(direct, 12)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -137,6 +138,21 @@ def test_an_event_is_emptied_through_the_ring_and_polled_again(ring: Ring, event
             ring_submit_wait(ring.state, 1, -1)
             assert reap(ring) == {7: 8}
             assert buffer.view(np.uint64)[0] == wakes
+
+
+def test_signals_do_not_end_a_wait_without_a_limit(ring: Ring, event: int) -> None:
+    before = signal.signal(signal.SIGALRM, lambda number, frame: None)
+    waker = threading.Timer(0.1, os.eventfd_write, (event, 1))
+    ring_push_poll(ring.state, event, WAKE)
+    waker.start()
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    try:
+        assert ring_submit_wait(ring.state, 1, -1) == 1
+        assert list(reap(ring)) == [WAKE]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        waker.join()
 
 
 @pytest.mark.parametrize("timeout_us", [0, 20_000, 1_100_000])
