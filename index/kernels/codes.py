@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.jit import kernel
+from pageann.jit import FAST, kernel
 
 __all__ = ["CODEWORDS", "assign_parts", "decode_rows", "encode_rows", "part_sums"]
 
 CODEWORDS = 16
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _nearest(row, first, last, codewords):  # type: ignore[no-untyped-def]
     length = last - first
     base = CODEWORDS * first

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from pageann.jit import has_cpu_feature, kernel
+from pageann.jit import FAST, has_cpu_feature, kernel
 from pageann.storage.memory import view_f32, view_i8, view_u8, view_u16
 
 __all__ = ["FLOAT16", "FLOAT32", "INT8", "UINT8", "exact_value", "half_to_float", "scalar_quantised_value"]
@@ -54,7 +54,7 @@ else:
     half_to_float = half_by_arithmetic
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _integer_l2(row, query):  # type: ignore[no-untyped-def]
     total = np.int32(0)
     for i in range(row.shape[0]):
@@ -63,7 +63,7 @@ def _integer_l2(row, query):  # type: ignore[no-untyped-def]
     return np.float64(total)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _integer_products(row, query):  # type: ignore[no-untyped-def]
     """(<x, q>, <x, x>), exact while dim <= 8,192."""
     cross = np.int32(0)
@@ -75,7 +75,7 @@ def _integer_products(row, query):  # type: ignore[no-untyped-def]
     return np.float64(cross), np.float64(own)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _float_l2(row, query):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(row.shape[0]):
@@ -84,7 +84,7 @@ def _float_l2(row, query):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _float_products(row, query):  # type: ignore[no-untyped-def]
     cross = 0.0
     own = 0.0
@@ -95,7 +95,7 @@ def _float_products(row, query):  # type: ignore[no-untyped-def]
     return cross, own
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _half_l2(row, query):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(row.shape[0]):
@@ -104,7 +104,7 @@ def _half_l2(row, query):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _half_products(row, query):  # type: ignore[no-untyped-def]
     cross = 0.0
     own = 0.0
@@ -153,7 +153,7 @@ def exact_value(address, dim, dtype, metric, integral, query, query_integer, inv
     return 1.0 - cross * inverse_norm / np.sqrt(own)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def scalar_quantised_value(address, dim, metric, shifted, steps):  # type: ignore[no-untyped-def]
     """Navigation score of a vector quantised to 8 bits a dimension.
 

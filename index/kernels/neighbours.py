@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.jit import kernel
+from pageann.jit import FAST, kernel
 
 __all__ = ["insert_neighbour", "merge_leaf", "refine_rows"]
 
@@ -45,7 +45,7 @@ def merge_leaf(products, norms, members, ids, distances):  # type: ignore[no-unt
                 insert_neighbour(ids, distances, row, members[j], max(distance, np.float32(0)))
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _squared_distance(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for i in range(a.shape[0]):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.jit import kernel
+from pageann.jit import FAST, kernel
 
 __all__ = ["page_centroids", "swap_pass"]
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def page_centroids(vectors, order, capacity, centroids):  # type: ignore[no-untyped-def]
     """Mean of the rows ``order[p * capacity : (p + 1) * capacity]`` of each page p into ``centroids``."""
     rows = order.shape[0]
@@ -28,7 +28,7 @@ def page_centroids(vectors, order, capacity, centroids):  # type: ignore[no-unty
             centroids[page, i] *= scale
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _centre_gap(row, centre, other):  # type: ignore[no-untyped-def]
     """Squared distance of ``row`` to ``centre`` minus that to ``other``."""
     total = np.float32(0)
@@ -40,7 +40,7 @@ def _centre_gap(row, centre, other):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _dot(row, direction):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for i in range(row.shape[0]):
@@ -48,7 +48,7 @@ def _dot(row, direction):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, first, last, reach):  # type: ignore[no-untyped-def]
     """Try one swap for each row of ``[first, last)``; returns (swaps made, energy removed).
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.jit import kernel
+from pageann.jit import FAST, kernel
 
 __all__ = ["bisect_node", "bisect_subtree"]
 
@@ -26,7 +26,7 @@ def _next_random(state: np.ndarray) -> int:
     return np.int64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33))
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _dot(row: np.ndarray, direction: np.ndarray) -> float:
     total = np.float32(0)
     for i in range(direction.shape[0]):
@@ -34,7 +34,7 @@ def _dot(row: np.ndarray, direction: np.ndarray) -> float:
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _squared_distance(row: np.ndarray, other: np.ndarray) -> float:
     total = np.float32(0)
     for i in range(row.shape[0]):
@@ -73,7 +73,7 @@ def _select(keys: np.ndarray, rows: np.ndarray, low: int, high: int, rank: int) 
             return
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def _two_means_direction(vectors, rows, low, high, state, sample, keys, direction):  # type: ignore[no-untyped-def]
     """Write into ``direction`` the line between two balanced means of a sample of the node."""
     count = high - low

@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pageann.index.kernels.codes import CODEWORDS
-from pageann.jit import has_cpu_feature, kernel
+from pageann.jit import FAST, has_cpu_feature, kernel
 from pageann.storage.memory import load_u8, store_u16
 
 __all__ = ["LANES", "MAX_BLOCK_ROWS", "TABLE_BYTES", "USES_SHUFFLES", "fill_tables", "lookup_block", "lookup_one"]
@@ -142,7 +142,7 @@ def lookup_one(codes, stride, rows, tables):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=FAST)
 def fill_tables(rotated, starts, codewords, inner, values, tables):  # type: ignore[no-untyped-def]
     """8-bit tables of one rotated query; returns (base, step): an estimate is base + step * sum.
 

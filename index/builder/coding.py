@@ -1,0 +1,173 @@
+"""Codes of groups (the router) and of vectors (residuals to their group's coded centroid).
+
+For a vector x of a group with coded centroid c and residual r = x - c coded as r', a query q has
+
+    |q - x|^2 ~ |q - c|^2 + (|r|^2 + 2 <c, r'>) - 2 <q, r'>
+
+so one table a query serves all groups, and the bracket is one constant a vector, kept in 8 bits.
+With the true |r|^2 in it the estimate has no bias for residuals that are coded by conditional means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.index.builder.arrange import Arrangement, level_centroids
+from pageann.index.builder.navigation import Navigation
+from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.quantizer import Quantizer, train_quantizer
+from pageann.index.kernels.scan import LANES
+from pageann.types import Metric
+
+__all__ = ["RouterCodes", "VectorCodes", "code_router", "code_vectors", "lane_major"]
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+_SAMPLE_ROWS = 65_536
+_BLOCK_ROWS = 16_384
+_TAIL = 1e-4
+"""Share of constants at each end that may be clipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterCodes:
+    """Coded centroids of all levels, as the router reads them."""
+
+    quantizer: Quantizer
+    codes: Bytes
+    """Levels from the groups up; see :mod:`pageann.index.kernels.route`."""
+    level_units: tuple[int, ...]
+    level_offsets: tuple[int, ...]
+    spread_step: float
+    """One step of the constant of a group: its mean squared residual."""
+    coded: Floats
+    """Centroids of the groups as coded, float32 (groups, dim)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCodes:
+    """Codes of residuals, slot by slot: ``codes`` (n, bytes + 1), the constant last."""
+
+    quantizer: Quantizer
+    codes: Bytes
+    low: float
+    step: float
+
+
+def lane_major(codes: Bytes, group_slots: int) -> Bytes:
+    """Rows of codes rearranged group by group into chunks of up to 32 lanes, flat.
+
+    The last group is filled up with zeros.
+    """
+    rows, width = codes.shape
+    groups = -(-rows // group_slots)
+    padded = np.zeros((groups * group_slots, width), np.uint8)
+    padded[:rows] = codes
+    grouped = padded.reshape(groups, group_slots, width)
+    chunks = [
+        grouped[:, first:last].transpose(0, 2, 1).reshape(groups, -1)
+        for first, last in ranges(group_slots, LANES)
+    ]
+    return np.ascontiguousarray(np.concatenate(chunks, axis=1)).ravel()
+
+
+def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> Bytes:
+    if step <= 0:
+        return np.zeros(len(values), np.uint8)
+    return np.clip(np.rint((values - low) / step), 0, 255).astype(np.uint8)
+
+
+def group_spreads(
+    navigation: Navigation, arrangement: Arrangement, group_slots: int, threads: int
+) -> Floats:
+    """Mean squared residual of each group."""
+    spreads = np.empty(len(arrangement.centroids), np.float32)
+    step = max(1, _BLOCK_ROWS // group_slots)
+
+    def block(piece: tuple[int, int]) -> None:
+        first, last = piece[0] * group_slots, min(piece[1] * group_slots, len(arrangement.order))
+        rows = navigation.take(arrangement.order[first:last])
+        groups = np.arange(first, last) // group_slots
+        residuals = rows - arrangement.centroids[groups]
+        squares = np.einsum("ij,ij->i", residuals, residuals)
+        sums = np.bincount(groups - piece[0], weights=squares, minlength=piece[1] - piece[0])
+        counts = np.bincount(groups - piece[0], minlength=piece[1] - piece[0])
+        spreads[piece[0] : piece[1]] = sums / np.maximum(counts, 1)
+
+    run_pieces(block, ranges(len(spreads), step), threads)
+    return spreads
+
+
+def code_router(
+    arrangement: Arrangement, spreads: Floats, code_bytes: int, *, rotate: bool, seed: int
+) -> RouterCodes:
+    """Train on the groups' centroids and code the centroids of every level."""
+    quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed)
+    levels = level_centroids(arrangement.centroids)
+    spread_step = float(np.float32(float(spreads.max()) / 255.0))
+    blocks, offsets, position = [], [], 0
+    coded = None
+    for number, centroids in enumerate(levels):
+        codes = quantizer.encode(centroids)
+        if number == 0:
+            coded = quantizer.decode(codes)
+            constants = _to_byte(spreads, 0.0, spread_step)
+        else:
+            constants = np.zeros(len(centroids), np.uint8)
+        block = lane_major(np.concatenate([codes, constants[:, None]], axis=1), LANES)
+        offsets.append(position)
+        position += len(block)
+        blocks.append(block)
+    assert coded is not None
+    units = tuple(len(level) for level in levels)
+    return RouterCodes(quantizer, np.concatenate(blocks), units, tuple(offsets), spread_step, coded)
+
+
+def code_vectors(
+    navigation: Navigation,
+    arrangement: Arrangement,
+    coded_centroids: Floats,
+    group_slots: int,
+    code_bytes: int,
+    metric: Metric,
+    *,
+    rotate: bool,
+    seed: int,
+    threads: int,
+) -> VectorCodes:
+    """Train on a sample of residuals and code every vector, slot by slot."""
+    rows = len(arrangement.order)
+    rng = np.random.default_rng(seed)
+    sample = np.arange(rows) if rows <= _SAMPLE_ROWS else np.sort(rng.choice(rows, _SAMPLE_ROWS, replace=False))
+
+    def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+        centres = coded_centroids[slots // group_slots]
+        return navigation.take(arrangement.order[slots]) - centres, centres
+
+    def constants(block: Floats, centres: Floats, codes: Bytes) -> npt.NDArray[np.float32]:
+        if metric is Metric.IP:
+            return np.zeros(len(block), np.float32)
+        decoded = quantizer.decode(codes)
+        own = np.einsum("ij,ij->i", block, block)
+        return np.asarray(own + 2 * np.einsum("ij,ij->i", centres, decoded))
+
+    sample_residuals, sample_centres = residuals(sample)
+    quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed)
+    values = constants(sample_residuals, sample_centres, quantizer.encode(sample_residuals))
+    low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
+    low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
+    codes = np.empty((rows, quantizer.code_bytes + 1), np.uint8)
+
+    def block(piece: tuple[int, int]) -> None:
+        rows_here, centres = residuals(np.arange(*piece))
+        coded = quantizer.encode(rows_here)
+        codes[piece[0] : piece[1], :-1] = coded
+        codes[piece[0] : piece[1], -1] = _to_byte(constants(rows_here, centres, coded), low, step)
+
+    run_pieces(block, ranges(rows, _BLOCK_ROWS), threads)
+    return VectorCodes(quantizer, codes, low, step)

@@ -1,0 +1,76 @@
+"""Write what an open index may hold in RAM: router, codes, and the quantiser of representatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.index.builder.coding import RouterCodes, VectorCodes, lane_major
+from pageann.index.builder.quantizer import Quantizer
+from pageann.index.kernels.scan import LANES
+from pageann.storage.bundle import BundleWriter
+from pageann.storage.files import Files
+from pageann.storage.manifest import FileEntry
+
+__all__ = ["write_reps", "write_router", "write_vector_codes"]
+
+
+def _write_quantizer(writer: BundleWriter, quantizer: Quantizer) -> None:
+    writer.write("rotation", quantizer.rotation)
+    writer.write("starts", quantizer.starts)
+    writer.write("words", quantizer.codewords)
+
+
+def _readable(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """With the bytes behind the last block that the scan kernels read and ignore."""
+    return np.concatenate([codes, np.zeros(LANES, np.uint8)])
+
+
+def _finish(writer: BundleWriter) -> FileEntry:
+    size, checksum = writer.close()
+    return FileEntry(size, checksum)
+
+
+def write_router(
+    files: Files,
+    path: Path,
+    router: RouterCodes,
+    pin_order: npt.NDArray[np.int32],
+    quantised: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None,
+) -> FileEntry:
+    """Router codes, the order in which pages are worth pinning, and the scale of quantised pages."""
+    meta = {
+        "level_units": list(router.level_units),
+        "level_offsets": list(router.level_offsets),
+        "spread_step": router.spread_step,
+        "scale": router.quantizer.scale,
+    }
+    with BundleWriter(files, path, meta) as writer:
+        writer.write("codes", _readable(router.codes))
+        _write_quantizer(writer, router.quantizer)
+        writer.write("pin_order", pin_order)
+        if quantised is not None:
+            writer.write("quantised_low", quantised[0])
+            writer.write("quantised_step", quantised[1])
+        return _finish(writer)
+
+
+def _vector_meta(codes: VectorCodes) -> dict[str, float]:
+    return {"low": codes.low, "step": codes.step, "scale": codes.quantizer.scale}
+
+
+def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int) -> FileEntry:
+    """Residual codes of all vectors, group by group in lanes."""
+    with BundleWriter(files, path, _vector_meta(codes)) as writer:
+        writer.write("codes", _readable(lane_major(codes.codes, group_slots)))
+        _write_quantizer(writer, codes.quantizer)
+        return _finish(writer)
+
+
+def write_reps(files: Files, path: Path, codes: VectorCodes) -> FileEntry:
+    """The quantiser of the codes that lie on pages."""
+    with BundleWriter(files, path, _vector_meta(codes)) as writer:
+        _write_quantizer(writer, codes.quantizer)
+        return _finish(writer)

@@ -1,0 +1,164 @@
+"""Estimated candidates: from the resident codes of whole pages, and from codes found on pages."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pageann.index.kernels.pool import insert_candidate
+from pageann.index.kernels.route import block_sums, group_score
+from pageann.index.kernels.scan import LANES
+from pageann.index.kernels.state import (
+    ESTIMATED,
+    LAYOUT_CAPACITY,
+    LAYOUT_REP_CAPACITY,
+    LAYOUT_REP_CODES,
+    LAYOUT_REP_SLOTS,
+    N_CODES,
+    N_FRONTIER,
+    N_POOL,
+    P_CODE_BYTES,
+    P_GROUP_SLOTS,
+    P_GROUPS,
+    P_PAGE_LAYOUT,
+    P_REP_BYTES,
+    P_ROWS,
+    REFINED,
+    S_CODE_LOW,
+    S_CODE_STEP,
+    S_REP_LOW,
+    S_REP_STEP,
+    T_CODE,
+    T_REP,
+)
+from pageann.jit import kernel
+from pageann.storage.format import REP_COUNT_OFFSET
+from pageann.storage.memory import load_u8, load_u16, load_u32
+
+__all__ = ["is_visited", "mark_visited", "offer_representatives", "scan_pages"]
+
+
+@kernel
+def _place(table, key):  # type: ignore[no-untyped-def]
+    """Where ``key`` (> 0) is, or would go, in an open-addressing table of a power of two places."""
+    mask = table.shape[0] - 1
+    at = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33)) & mask
+    while table[at] != 0 and table[at] != key:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def is_visited(work, slot, page):  # type: ignore[no-untyped-def]
+    """Whether the query has asked for ``page``."""
+    table = work.visited[slot]
+    return table[_place(table, page + 1)] != 0
+
+
+@kernel
+def mark_visited(work, slot, page):  # type: ignore[no-untyped-def]
+    """Note that the query asks for ``page``."""
+    table = work.visited[slot]
+    table[_place(table, page + 1)] = page + 1
+
+
+@kernel
+def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
+    """Put the best estimates of all vectors of the frontier's groups into the pool."""
+    parameters = resident.parameters
+    rows = parameters[P_CODE_BYTES]
+    capacity = parameters[P_GROUP_SLOTS]
+    groups = parameters[P_GROUPS]
+    codes = np.int64(resident.page_codes.ctypes.data)
+    tables = np.int64(work.tables[slot, T_CODE].ctypes.data)
+    base = work.table_scalars[slot, T_CODE, 0] + resident.scalars[S_CODE_LOW]
+    step = work.table_scalars[slot, T_CODE, 1]
+    constant_step = resident.scalars[S_CODE_STEP]
+    effort = work.pool_scores.shape[1]
+    totals = work.rotated[:LANES]
+    count = work.counters[slot, N_POOL]
+    scored = 0
+    for i in range(work.counters[slot, N_FRONTIER]):
+        group = np.int64(work.frontier[slot, i])
+        score, _ = group_score(resident, work, slot, group)
+        here = capacity if group < groups - 1 else parameters[P_ROWS] - (groups - 1) * capacity
+        record = codes + group * capacity * (rows + 1)
+        for chunk in range(0, here, LANES):
+            lanes = min(LANES, capacity - chunk)
+            block_sums(record, lanes, rows, tables, work, totals)
+            constants = record + rows * lanes
+            worst = work.pool_scores[slot, effort - 1] if count == effort else np.float32(np.inf)
+            for lane in range(min(lanes, here - chunk)):
+                estimate = score + base + constant_step * np.float32(load_u8(constants + lane))
+                estimate += step * totals[lane]
+                if estimate < worst:
+                    count = insert_candidate(
+                        work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], count,
+                        estimate, group * capacity + chunk + lane, np.uint8(ESTIMATED),
+                    )  # fmt: skip
+                    if count == effort:
+                        worst = work.pool_scores[slot, effort - 1]
+            record += (rows + 1) * lanes
+        scored += here
+    work.counters[slot, N_POOL] = count
+    work.counters[slot, N_CODES] += scored
+
+
+@kernel
+def _offer_refined(work, slot, candidate, score):  # type: ignore[no-untyped-def]
+    """A finer estimate takes the place of a coarse one; other copies stay."""
+    scores = work.pool_scores[slot]
+    slots = work.pool_slots[slot]
+    states = work.pool_states[slot]
+    count = work.counters[slot, N_POOL]
+    for i in range(count):
+        if slots[i] == candidate:
+            if states[i] != ESTIMATED:
+                return
+            for j in range(i, count - 1):
+                scores[j] = scores[j + 1]
+                slots[j] = slots[j + 1]
+                states[j] = states[j + 1]
+            count -= 1
+            break
+    work.counters[slot, N_POOL] = insert_candidate(
+        scores, slots, states, count, score, candidate, np.uint8(REFINED)
+    )
+
+
+@kernel
+def offer_representatives(resident, work, slot, address):  # type: ignore[no-untyped-def]
+    """Estimate the vectors of other pages whose codes lie on the page at ``address``."""
+    parameters = resident.parameters
+    count = np.int64(load_u16(address + REP_COUNT_OFFSET))
+    if count == 0 or parameters[P_REP_BYTES] == 0:
+        return
+    layout = P_PAGE_LAYOUT
+    rows = parameters[P_REP_BYTES]
+    capacity = parameters[layout + LAYOUT_CAPACITY]
+    group_slots = parameters[P_GROUP_SLOTS]
+    rep_capacity = parameters[layout + LAYOUT_REP_CAPACITY]
+    slots_at = address + parameters[layout + LAYOUT_REP_SLOTS]
+    record = address + parameters[layout + LAYOUT_REP_CODES]
+    tables = np.int64(work.tables[slot, T_REP].ctypes.data)
+    base = work.table_scalars[slot, T_REP, 0] + resident.scalars[S_REP_LOW]
+    step = work.table_scalars[slot, T_REP, 1]
+    constant_step = resident.scalars[S_REP_STEP]
+    totals = work.rotated[:LANES]
+    coarse = parameters[P_CODE_BYTES] > 0
+    for chunk in range(0, count, LANES):
+        lanes = min(LANES, rep_capacity - chunk)
+        block_sums(record, lanes, rows, tables, work, totals)
+        for lane in range(min(lanes, count - chunk)):
+            candidate = np.int64(load_u32(slots_at + 4 * (chunk + lane)))
+            score, _ = group_score(resident, work, slot, candidate // group_slots)
+            constant = np.float32(load_u8(record + rows * lanes + lane))
+            score += base + constant_step * constant + step * totals[lane]
+            pool = work.counters[slot, N_POOL]
+            effort = work.pool_scores.shape[1]
+            if pool == effort and score >= work.pool_scores[slot, effort - 1] and not coarse:
+                continue
+            if is_visited(work, slot, candidate // capacity):
+                continue
+            _offer_refined(work, slot, candidate, score)
+        record += (rows + 1) * lanes
+    work.counters[slot, N_CODES] += count

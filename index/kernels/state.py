@@ -1,0 +1,197 @@
+"""What the search kernels work on: names of parameters and counters, and the two bundles of arrays.
+
+Kernels take few arguments of fixed types, so that each compiles once: ``Resident`` (an open index,
+read only) and ``Work`` (the queries that one worker has in flight, one row of each array a query).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Resident", "Work"]
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+Int16s = npt.NDArray[np.int16]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+# Parameters of an open index: positions in Resident.parameters.
+(
+    P_DIM,
+    P_METRIC,
+    P_DTYPE,
+    P_ROWS,
+    P_GROUP_SLOTS,
+    P_GROUPS,
+    P_NAV_SHIFT,
+    P_ROUTER_BYTES,
+    P_CODE_BYTES,
+    P_REP_BYTES,
+    P_LEVELS,
+    P_START_LEVEL,
+    P_GROUP_PAGES,
+    P_RERANK,
+    P_QUANTISED,
+    P_PINNED_PAGES,
+    P_PAGE_COUNT,
+) = range(17)
+P_LEVEL_OFFSET = 17
+"""First of MAX_LEVELS byte offsets into Resident.router_codes."""
+MAX_LEVELS = 8
+P_LEVEL_UNITS = P_LEVEL_OFFSET + MAX_LEVELS
+"""First of MAX_LEVELS unit counts."""
+P_PAGE_LAYOUT = P_LEVEL_UNITS + MAX_LEVELS
+"""First of the LAYOUT_FIELDS values of the pages that the search reads; the exact records' follow."""
+(
+    LAYOUT_FD,
+    LAYOUT_PAGE_BYTES,
+    LAYOUT_CAPACITY,
+    LAYOUT_VECTOR_BYTES,
+    LAYOUT_VECTORS,
+    LAYOUT_ROWS,
+    LAYOUT_ROW_BYTES,
+    LAYOUT_LINKS,
+    LAYOUT_REP_SLOTS,
+    LAYOUT_REP_CODES,
+    LAYOUT_REP_CAPACITY,
+    LAYOUT_TAG,
+) = range(12)
+LAYOUT_FIELDS = 12
+P_EXACT_LAYOUT = P_PAGE_LAYOUT + LAYOUT_FIELDS
+PARAMETER_COUNT = P_EXACT_LAYOUT + LAYOUT_FIELDS
+
+# Positions in Resident.scalars.
+S_BIAS_STEP, S_CODE_LOW, S_CODE_STEP, S_REP_LOW, S_REP_STEP = range(5)
+SCALAR_COUNT = 5
+
+# Options of a call: positions in Work.call.
+(
+    CALL_K,
+    CALL_EFFORT,
+    CALL_SCAN_GROUPS,
+    CALL_CELLS,
+    CALL_FIRST_WIDTH,
+    CALL_NEXT_WIDTH,
+    CALL_RERANK,
+    CALL_MAX_READS,
+    CALL_DEADLINE_NS,
+    CALL_INTEGRAL,
+    CALL_EXCLUDE,
+) = range(11)
+CALL_COUNT = 11
+
+# Counters of one query: positions in a row of Work.counters.
+(
+    N_PHASE,
+    N_POOL,
+    N_TOP,
+    N_WANTED,
+    N_DEVICE_READS,
+    N_FRONTIER,
+    N_FRONTIER_AT,
+    N_RERANK_AT,
+    N_READS,
+    N_BYTES,
+    N_HALF_UNITS,
+    N_HOPS,
+    N_CODES,
+    N_PINNED,
+    N_FAULT,
+    N_FAULT_PAGE,
+    N_FAULT_FILE,
+    N_STOP,
+    N_START_NS,
+    N_ROUTE_NS,
+    N_SCAN_NS,
+    N_READ_NS,
+    N_MARK_NS,
+    N_PENDING,
+    N_QUERY,
+    N_EXCLUDED_ROW,
+) = range(26)
+COUNTER_COUNT = 26
+
+PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
+STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3
+"""As in :class:`pageann.results.StopReason`."""
+ESTIMATED, REFINED, EXACT = 0, 1, 2
+"""States of a candidate: from a resident code, from a code on a page, from the vector."""
+PINNED = -(1 << 30)
+"""In Work.wanted_results: the page is in memory already."""
+FAULT_READ = 100
+"""Fault codes below are those of a page check; from here on the read itself failed (with errno added)."""
+
+# Positions in a row of Work.query_scalars.
+Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM = range(4)
+T_ROUTER, T_CODE, T_REP = 0, 1, 2
+"""Tables of a query: positions in Work.table_scalars (base, step) and Work.tables."""
+
+
+class Resident(NamedTuple):
+    """An open index in memory."""
+
+    parameters: Int64s
+    scalars: Floats
+    router_codes: Bytes
+    """Level by level from the pages up: 32 children together, ``router bytes + 1`` rows of 32 lanes."""
+    page_codes: Bytes
+    """Group by group: chunks of up to 32 lanes, ``code bytes + 1`` rows each; empty where not resident."""
+    pin_index: Int32s
+    """Page -> place among the pinned, -1 where not pinned; empty where nothing is."""
+    pinned: Bytes
+    router_rotation: Int16s
+    router_scale: float
+    router_starts: Int32s
+    router_words: Floats
+    code_rotation: Int16s
+    code_scale: float
+    code_starts: Int32s
+    code_words: Floats
+    rep_rotation: Int16s
+    rep_scale: float
+    rep_starts: Int32s
+    rep_words: Floats
+    quantised_low: Floats
+    quantised_step: Floats
+
+
+class Work(NamedTuple):
+    """The queries in flight of one worker."""
+
+    call: Int64s
+    counters: Int64s
+    query: Doubles
+    query_integer: Int32s
+    nav: Floats
+    quantised: Floats
+    """(2, dim) a query: what :func:`scalar_quantised_value` takes; empty for indexes of one tier."""
+    query_scalars: Doubles
+    tables: Bytes
+    """(slots, 3, bytes)."""
+    table_scalars: Floats
+    """(slots, 3, 2)."""
+    frontier_scores: Floats
+    frontier: Int32s
+    pool_scores: Floats
+    pool_slots: Int64s
+    pool_states: Bytes
+    top_distances: Doubles
+    top_rows: Int64s
+    top_slots: Int64s
+    visited: Int64s
+    wanted: Int64s
+    wanted_addresses: Int64s
+    wanted_results: Int32s
+    buffers: Int64s
+    """(slots, width) addresses of page buffers."""
+    unit_scores: Floats
+    """Shared by the queries of the worker, like the arrays below."""
+    units: Int32s
+    rotated: Floats
+    table_values: Floats
+    sums: npt.NDArray[np.uint16]

@@ -1,0 +1,363 @@
+"""The step machine: a query from its start, through rounds of page reads, to its answer.
+
+    start_query -> (plan has wanted pages) -> read them -> absorb_round -> ... -> PHASE_DONE
+
+The machine knows nothing of files, threads or asyncio: after ``start_query`` and after each
+``absorb_round`` the row of ``wanted`` says which pages it needs and ``wanted_addresses`` where their
+bytes belong; a page that is pinned already has an address of its own. Pages of a round are absorbed
+in the order of ``wanted``, so answers do not depend on the driver.
+
+One pool of the best ``effort`` candidates mixes exact distances with estimates; the search goes on
+while the pool holds a candidate, or the router a page, that might still better it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pageann.index.kernels.candidates import is_visited, mark_visited, offer_representatives, scan_pages
+from pageann.index.kernels.clock import now_ns
+from pageann.index.kernels.distance import exact_value, scalar_quantised_value
+from pageann.index.kernels.pool import insert_candidate, insert_result
+from pageann.index.kernels.query import load_query
+from pageann.index.kernels.route import route_query
+from pageann.index.kernels.state import (
+    CALL_DEADLINE_NS,
+    CALL_FIRST_WIDTH,
+    CALL_INTEGRAL,
+    CALL_MAX_READS,
+    CALL_NEXT_WIDTH,
+    CALL_RERANK,
+    EXACT,
+    FAULT_READ,
+    LAYOUT_CAPACITY,
+    LAYOUT_PAGE_BYTES,
+    LAYOUT_ROW_BYTES,
+    LAYOUT_ROWS,
+    LAYOUT_TAG,
+    LAYOUT_VECTOR_BYTES,
+    LAYOUT_VECTORS,
+    N_BYTES,
+    N_DEVICE_READS,
+    N_EXCLUDED_ROW,
+    N_FAULT,
+    N_FAULT_FILE,
+    N_FAULT_PAGE,
+    N_FRONTIER,
+    N_FRONTIER_AT,
+    N_HALF_UNITS,
+    N_HOPS,
+    N_MARK_NS,
+    N_PHASE,
+    N_PINNED,
+    N_POOL,
+    N_QUERY,
+    N_READ_NS,
+    N_READS,
+    N_RERANK_AT,
+    N_ROUTE_NS,
+    N_SCAN_NS,
+    N_START_NS,
+    N_STOP,
+    N_TOP,
+    N_WANTED,
+    P_CODE_BYTES,
+    P_DIM,
+    P_DTYPE,
+    P_EXACT_LAYOUT,
+    P_GROUP_PAGES,
+    P_METRIC,
+    P_PAGE_COUNT,
+    P_PAGE_LAYOUT,
+    P_PINNED_PAGES,
+    P_QUANTISED,
+    P_RERANK,
+    PHASE_DONE,
+    PHASE_RERANK,
+    PHASE_WALK,
+    PINNED,
+    Q_INVERSE_NORM,
+    Q_NAV_FACTOR,
+    Q_NAV_TERM,
+    Q_QUANTISED_TERM,
+    STOP_CONVERGED,
+    STOP_DEADLINE,
+    STOP_EXHAUSTED,
+    STOP_MAX_READS,
+)
+from pageann.jit import kernel
+from pageann.storage.format import VECTOR_COUNT_OFFSET
+from pageann.storage.memory import load_u16, load_u32, load_u64
+from pageann.storage.pages import check_page
+
+__all__ = ["absorb_round", "start_query"]
+
+RECORD_KEY = 1 << 40
+"""Added to the numbers of exact records in the table of what was asked for."""
+
+
+@kernel
+def _want(resident, work, slot, layout, page):  # type: ignore[no-untyped-def]
+    """Add a page to the round: from memory where it is pinned, else as a device read."""
+    counters = work.counters[slot]
+    at = counters[N_WANTED]
+    work.wanted[slot, at] = page
+    work.wanted_results[slot, at] = 0
+    counters[N_WANTED] = at + 1
+    parameters = resident.parameters
+    page_bytes = parameters[layout + LAYOUT_PAGE_BYTES]
+    if parameters[P_PINNED_PAGES] > 0 and layout == P_PAGE_LAYOUT and resident.pin_index[page] >= 0:
+        place = np.int64(resident.pin_index[page]) * page_bytes
+        work.wanted_addresses[slot, at] = np.int64(resident.pinned.ctypes.data) + place
+        work.wanted_results[slot, at] = PINNED
+        counters[N_PINNED] += 1
+        return
+    work.wanted_addresses[slot, at] = work.buffers[slot, at]
+    counters[N_DEVICE_READS] += 1
+    counters[N_READS] += 1
+    counters[N_BYTES] += page_bytes
+    counters[N_HALF_UNITS] += 1 + page_bytes // 4096
+
+
+@kernel
+def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
+    """Want up to ``width`` pages, best first, from the pool and from the router's frontier."""
+    counters = work.counters[slot]
+    parameters = resident.parameters
+    layout = P_PAGE_LAYOUT
+    capacity = parameters[layout + LAYOUT_CAPACITY]
+    group_pages = parameters[P_GROUP_PAGES]
+    effort = work.pool_scores.shape[1]
+    pool = counters[N_POOL]
+    frontier_open = parameters[P_CODE_BYTES] == 0
+    limit = work.pool_scores[slot, effort - 1] if pool == effort else np.float32(np.inf)
+    at = 0
+    while counters[N_WANTED] < width and counters[N_READS] < work.call[CALL_MAX_READS]:
+        while at < pool and work.pool_states[slot, at] == EXACT:
+            at += 1
+        next_page = np.int64(-1)
+        head = counters[N_FRONTIER_AT] // group_pages
+        if frontier_open and head < counters[N_FRONTIER]:
+            score = work.frontier_scores[slot, head]
+            if score < limit and (at >= pool or score < work.pool_scores[slot, at]):
+                within = counters[N_FRONTIER_AT] - head * group_pages
+                next_page = np.int64(work.frontier[slot, head]) * group_pages + within
+                counters[N_FRONTIER_AT] += 1
+                if next_page >= parameters[P_PAGE_COUNT]:
+                    continue
+        if next_page < 0:
+            if at >= pool:
+                return
+            next_page = work.pool_slots[slot, at] // capacity
+            at += 1
+        if not is_visited(work, slot, next_page):
+            mark_visited(work, slot, next_page)
+            _want(resident, work, slot, layout, next_page)
+
+
+@kernel
+def _plan_rerank(resident, work, slot, width):  # type: ignore[no-untyped-def]
+    """Want the exact records of the best vectors found on quantised pages."""
+    counters = work.counters[slot]
+    layout = P_EXACT_LAYOUT
+    capacity = resident.parameters[layout + LAYOUT_CAPACITY]
+    limit = min(counters[N_POOL], work.call[CALL_RERANK])
+    while (
+        counters[N_RERANK_AT] < limit
+        and counters[N_WANTED] < width
+        and counters[N_READS] < work.call[CALL_MAX_READS]
+    ):
+        at = counters[N_RERANK_AT]
+        counters[N_RERANK_AT] = at + 1
+        if work.pool_states[slot, at] != EXACT:
+            limit = min(counters[N_POOL], limit + 1)
+            continue
+        record = work.pool_slots[slot, at] // capacity
+        if not is_visited(work, slot, RECORD_KEY + record):
+            mark_visited(work, slot, RECORD_KEY + record)
+            _want(resident, work, slot, layout, record)
+
+
+@kernel
+def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
+    counters = work.counters[slot]
+    counters[N_PHASE] = PHASE_DONE
+    if counters[N_STOP] == STOP_CONVERGED:
+        if counters[N_READS] >= work.call[CALL_MAX_READS]:
+            counters[N_STOP] = STOP_MAX_READS
+        elif counters[N_POOL] < work.pool_scores.shape[1] and counters[N_HOPS] > 0:
+            counters[N_STOP] = STOP_EXHAUSTED
+
+
+@kernel
+def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
+    """Choose the next round, or finish."""
+    counters = work.counters[slot]
+    counters[N_WANTED] = 0
+    counters[N_DEVICE_READS] = 0
+    now = now_ns()
+    late = work.call[CALL_DEADLINE_NS] > 0 and now >= work.call[CALL_DEADLINE_NS]
+    if late and counters[N_HOPS] > 0:
+        counters[N_STOP] = STOP_DEADLINE
+        if counters[N_PHASE] == PHASE_WALK or counters[N_TOP] > 0:
+            counters[N_PHASE] = PHASE_DONE
+            return
+    if counters[N_PHASE] == PHASE_WALK:
+        width = work.call[CALL_FIRST_WIDTH] if counters[N_HOPS] == 0 else work.call[CALL_NEXT_WIDTH]
+        _plan_walk(resident, work, slot, width)
+        if counters[N_WANTED] == 0:
+            if resident.parameters[P_RERANK] == 0:
+                _finish(resident, work, slot, now)
+            else:
+                counters[N_PHASE] = PHASE_RERANK
+    if counters[N_PHASE] == PHASE_RERANK:
+        _plan_rerank(resident, work, slot, work.call[CALL_NEXT_WIDTH])
+        if counters[N_WANTED] == 0:
+            _finish(resident, work, slot, now)
+    if counters[N_DEVICE_READS] > 0:
+        counters[N_HOPS] += 1
+    counters[N_MARK_NS] = now
+
+
+@kernel
+def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
+    """Begin ``query`` float32 (dim,) in row ``slot``: route, scan what is resident, plan the first round."""
+    counters = work.counters[slot]
+    query_number = counters[N_QUERY]
+    excluded = counters[N_EXCLUDED_ROW]
+    for i in range(counters.shape[0]):
+        counters[i] = 0
+    counters[N_QUERY] = query_number
+    counters[N_EXCLUDED_ROW] = excluded
+    for i in range(work.visited.shape[1]):
+        work.visited[slot, i] = 0
+    begin = now_ns()
+    counters[N_START_NS] = begin
+    load_query(resident, work, slot, query)
+    route_query(resident, work, slot)
+    routed = now_ns()
+    counters[N_ROUTE_NS] = routed - begin
+    if resident.parameters[P_CODE_BYTES] > 0:
+        scan_pages(resident, work, slot)
+    counters[N_SCAN_NS] = now_ns() - routed
+    _plan(resident, work, slot)
+
+
+@kernel
+def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-def]
+    """Drop the estimates of vectors of ``page``, which are about to be known exactly."""
+    scores = work.pool_scores[slot]
+    slots = work.pool_slots[slot]
+    states = work.pool_states[slot]
+    count = work.counters[slot, N_POOL]
+    first = page * capacity
+    last = first + capacity
+    kept = 0
+    for i in range(count):
+        if slots[i] < first or slots[i] >= last:
+            if kept != i:
+                scores[kept] = scores[i]
+                slots[kept] = slots[i]
+                states[kept] = states[i]
+            kept += 1
+    work.counters[slot, N_POOL] = kept
+
+
+@kernel
+def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # type: ignore[no-untyped-def]
+    """Exact distances of all vectors of a page, into the results and (walk) into the pool."""
+    parameters = resident.parameters
+    counters = work.counters[slot]
+    dim = parameters[P_DIM]
+    capacity = parameters[layout + LAYOUT_CAPACITY]
+    vector_bytes = parameters[layout + LAYOUT_VECTOR_BYTES]
+    rows_at = address + parameters[layout + LAYOUT_ROWS]
+    vectors_at = address + parameters[layout + LAYOUT_VECTORS]
+    wide_rows = parameters[layout + LAYOUT_ROW_BYTES] == 8
+    factor = work.query_scalars[slot, Q_NAV_FACTOR]
+    term = work.query_scalars[slot, Q_NAV_TERM]
+    integral = work.call[CALL_INTEGRAL] != 0
+    for i in range(np.int64(load_u16(address + VECTOR_COUNT_OFFSET))):
+        value = exact_value(
+            vectors_at + i * vector_bytes, dim, parameters[P_DTYPE], parameters[P_METRIC], integral,
+            work.query[slot], work.query_integer[slot], work.query_scalars[slot, Q_INVERSE_NORM],
+        )  # fmt: skip
+        row = np.int64(load_u64(rows_at + 8 * i)) if wide_rows else np.int64(load_u32(rows_at + 4 * i))
+        if row == counters[N_EXCLUDED_ROW]:
+            continue
+        vector_slot = page * capacity + i
+        counters[N_TOP] = insert_result(
+            work.top_distances[slot], work.top_rows[slot], work.top_slots[slot], counters[N_TOP],
+            value, row, vector_slot,
+        )  # fmt: skip
+        if into_pool:
+            counters[N_POOL] = insert_candidate(
+                work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], counters[N_POOL],
+                np.float32(value * factor + term), vector_slot, np.uint8(EXACT),
+            )  # fmt: skip
+
+
+@kernel
+def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ignore[no-untyped-def]
+    """Near-exact scores of all vectors of a page of quantised vectors, into the pool."""
+    parameters = resident.parameters
+    counters = work.counters[slot]
+    dim = parameters[P_DIM]
+    vectors_at = address + parameters[layout + LAYOUT_VECTORS]
+    term = np.float32(work.query_scalars[slot, Q_QUANTISED_TERM])
+    for i in range(np.int64(load_u16(address + VECTOR_COUNT_OFFSET))):
+        score = term + scalar_quantised_value(
+            vectors_at + i * parameters[layout + LAYOUT_VECTOR_BYTES], dim, parameters[P_METRIC],
+            work.quantised[slot, :dim], work.quantised[slot, dim:],
+        )  # fmt: skip
+        counters[N_POOL] = insert_candidate(
+            work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], counters[N_POOL],
+            score, page * parameters[layout + LAYOUT_CAPACITY] + i, np.uint8(EXACT),
+        )  # fmt: skip
+
+
+@kernel
+def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
+    """0 if page ``i`` of the round arrived whole and sound; pinned pages were checked when pinned."""
+    parameters = resident.parameters
+    result = np.int64(work.wanted_results[slot, i])
+    if result == PINNED:
+        return 0
+    page_bytes = parameters[layout + LAYOUT_PAGE_BYTES]
+    if result != page_bytes:
+        return FAULT_READ + (-result if result < 0 else 0)
+    tag = np.uint64(parameters[layout + LAYOUT_TAG])
+    return check_page(work.wanted_addresses[slot, i], page_bytes, work.wanted[slot, i], tag)
+
+
+@kernel
+def absorb_round(resident, work, slot):  # type: ignore[no-untyped-def]
+    """Take in the pages of the round in order, then plan the next; a bad page ends the query."""
+    counters = work.counters[slot]
+    parameters = resident.parameters
+    arrived = now_ns()
+    counters[N_READ_NS] += arrived - counters[N_MARK_NS]
+    walking = counters[N_PHASE] == PHASE_WALK
+    layout = P_PAGE_LAYOUT if walking else P_EXACT_LAYOUT
+    for i in range(counters[N_WANTED]):
+        fault = _check(resident, work, slot, layout, i)
+        page = work.wanted[slot, i]
+        if fault != 0:
+            counters[N_FAULT] = fault
+            counters[N_FAULT_PAGE] = page
+            counters[N_FAULT_FILE] = layout
+            counters[N_PHASE] = PHASE_DONE
+            counters[N_WANTED] = 0
+            return
+        address = work.wanted_addresses[slot, i]
+        if walking:
+            _forget_estimates(work, slot, parameters[layout + LAYOUT_CAPACITY], page)
+            if parameters[P_QUANTISED] != 0:
+                _absorb_quantised(resident, work, slot, layout, page, address)
+            else:
+                _absorb_exact(resident, work, slot, layout, page, address, True)
+            offer_representatives(resident, work, slot, address)
+        else:
+            _absorb_exact(resident, work, slot, layout, page, address, False)
+    counters[N_SCAN_NS] += now_ns() - arrived
+    _plan(resident, work, slot)
