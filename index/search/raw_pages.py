@@ -48,7 +48,7 @@ def read_pages(file: OpenedFile, path: Path, page_bytes: int, tag: int, first: i
     """
     if file.fd < 0:
         raise IndexClosed(f"{path}: the index was closed; open it again")
-    view = memoryview(pages.reshape(-1))
+    view = pages.reshape(-1).data
     done = 0
     with storage_errors("read", path):
         while done < len(view):

@@ -26,7 +26,7 @@ def wanted_integers(ids: Any) -> npt.NDArray[np.int64]:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise InvalidArgument(f"id {value!r}: the ids of this index are integers; pass a list of them")
         if not limits.min <= value <= limits.max:
-            raise unknown_id(value)
+            raise unknown_id(int(value))
     return np.array(values, np.int64)
 
 

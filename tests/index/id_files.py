@@ -15,6 +15,7 @@ from tests.reference.sample_index import TAG
 
 def written(folder: Path, order: np.ndarray, ids: Any) -> tuple[Path, dict[str, Any]]:
     """(path, description) of an ``ids.bin``."""
+    folder.mkdir(exist_ok=True)
     path = folder / "ids.bin"
     _, meta = write_ids(OsFiles(), path, order, ids, TAG)
     return path, meta
