@@ -23,9 +23,12 @@ import llvmlite.binding as llvm
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["cache_folder", "cpu_features", "has_cpu_feature", "kernel", "quiet_compilation"]
+__all__ = ["FAST", "cache_folder", "cpu_features", "has_cpu_feature", "kernel", "quiet_compilation"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+FAST = frozenset({"reassoc", "contract", "nsz", "arcp"})
+"""Float rules for sums in kernels: the compiler may reorder them; NaN and infinity keep their meaning."""
 
 _EXPECTED_SECONDS = 45
 _announced = False
@@ -80,13 +83,18 @@ def cache_folder() -> Path:
         candidates.append(Path(value))
     if value := os.environ.get("XDG_CACHE_HOME"):
         candidates.append(Path(value) / "pageann")
-    candidates.append(Path("~/.cache/pageann").expanduser())
-    candidates.append(Path(tempfile.gettempdir()) / f"pageann-cache-{os.getuid()}")
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):  # a user without an entry and without $HOME has none
+        candidates.append(Path(home) / ".cache" / "pageann")
+    shared = Path(tempfile.gettempdir()) / f"pageann-cache-{os.getuid()}"
+    candidates.append(shared)
     for candidate in candidates:
         folder = candidate / f"kernels-{source_stamp()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if folder.stat().st_uid != os.getuid():
+            candidate.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            owned = [shared, folder] if candidate is shared else [folder]
+            if any(path.stat().st_uid != os.getuid() for path in owned):
                 continue  # compiled code of another user is not to be trusted
             with tempfile.TemporaryFile(dir=folder):
                 return folder
@@ -170,6 +178,8 @@ def kernel(function: Function | None = None, **options: Any) -> Any:
     """
 
     def decorate(target: Function) -> Any:
+        if options.get("fastmath"):
+            options["fastmath"] = set(options["fastmath"])
         dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(target)
         dispatcher._cache = _LazyCache(target)
         return dispatcher

@@ -88,5 +88,3 @@ def level_centroids(centroids: Floats) -> list[Floats]:
         below = levels[-1]
         levels.append(centroids_of(below, np.arange(len(below), dtype=np.int32), LANES))
     return levels
-
-

@@ -77,7 +77,7 @@ def navigation_view(vectors: npt.NDArray[Any], metric: Metric, scratch: Path) ->
     if metric is Metric.COSINE:
         return _convert(vectors, np.float32, _unit_length, scratch)
     if vectors.dtype == np.int8:
-        shifted = _convert(vectors, np.uint8, lambda b: (b.view(np.uint8) ^ np.uint8(0x80)), scratch)
+        shifted = _convert(vectors, np.uint8, lambda b: b.view(np.uint8) ^ np.uint8(0x80), scratch)
         return Navigation(shifted.array, shifted.owner, INT8_SHIFT)
     if vectors.dtype == np.float16:
         return _convert(vectors, np.float32, lambda b: b.astype(np.float32), scratch)

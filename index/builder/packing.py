@@ -47,7 +47,7 @@ def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
     stack = [(0, rows)]
     while stack:
         low, high = stack.pop()
-        if high - low <= leaf:
+        if high - low <= max(leaf, unit):
             leaves.append((low, high))
             continue
         left = low + _left_rows(high - low, unit)
@@ -62,7 +62,7 @@ def _left_rows(count: int, unit: int) -> int:
 def balanced_order(vectors: npt.NDArray[Any], unit: int, leaf: int, seed: int, threads: int) -> Rows:
     """Rows ordered by a balanced tree of two-means splits down to nodes of at most ``leaf`` rows.
 
-    Splits fall on multiples of ``unit`` (a ``leaf`` below two units means nodes of one unit).
+    Splits fall on multiples of ``unit``; no node of one unit or less is split.
     """
     rows = np.arange(len(vectors), dtype=np.int32)
     keys = np.empty(len(vectors), np.float32)
@@ -144,7 +144,16 @@ def pack(
             for block, first in enumerate(starts):
                 last = min(first + _SWAP_BLOCK_ROWS, rows)
                 _, gain = swap_pass(
-                    vectors, norms, near, order, slots, capacity, centroids, first, last, np.float32(_SWAP_REACH)
+                    vectors,
+                    norms,
+                    near,
+                    order,
+                    slots,
+                    capacity,
+                    centroids,
+                    first,
+                    last,
+                    np.float32(_SWAP_REACH),
                 )
                 removed += gain
                 if done is not None:

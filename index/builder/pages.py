@@ -129,7 +129,8 @@ def write_pages(
                 _put(pages, layout.links_offset, np.where(held, links.links[first:last], 0).astype("<u4"))
                 _put_u16(pages, LINK_COUNT_OFFSET, here)
             if links is not None and rep_codes is not None and layout.rep_capacity:
-                _put_reps(pages, layout, links.reps[first:last], links.rep_counts[first:last], rep_codes.codes)
+                reps, rep_counts = links.reps[first:last], links.rep_counts[first:last]
+                _put_reps(pages, layout, reps, rep_counts, rep_codes.codes)
             writer.append(pages)
             if done is not None:
                 done(last, page_count)

@@ -4,13 +4,14 @@ The rotation is the eigenvectors of the covariance, dealt to parts of free lengt
 gets the same number of bits by reverse water-filling (the parametric form of optimised product
 quantisation, Ge, He, Ke, Sun, CVPR 2013, without its parts of equal length). On SIFT residuals this
 errs a third less than parts of equal length after rounds of optimisation, which then gain another
-1 % at most and are left out. The rotation is rounded to int16 before the codewords are trained, so that what is
-stored is what was trained.
+1 % at most and are left out. The rotation is rounded to int16 before the codewords are trained, so
+that what is stored is what was trained.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def _deal(variances: npt.NDArray[np.float64], parts: int) -> list[list[int]]:
 
 def _first_codewords(rotated: Floats, starts: npt.NDArray[np.int32], rng: np.random.Generator) -> Floats:
     codewords = np.empty(CODEWORDS * int(starts[-1]), np.float32)
-    for first, last in zip(starts[:-1], starts[1:], strict=True):
+    for first, last in pairwise(starts.tolist()):
         picks = rng.choice(len(rotated), CODEWORDS, replace=len(rotated) < CODEWORDS)
         codewords[CODEWORDS * first : CODEWORDS * last] = rotated[picks, first:last].ravel()
     return codewords
@@ -133,11 +134,10 @@ def _lloyd_round(rotated: Floats, starts: npt.NDArray[np.int32], codewords: Floa
         used = counts[p] > 0
         words[used] = (means[used] / counts[p][used, None]).astype(np.float32)
         for word in np.flatnonzero(~used):  # an empty codeword splits the fullest one
-            fullest = int(np.argmax(counts[p]))
+            fullest = int(np.argmax(np.where(used, counts[p], -1)))
             spread = rotated[assigned[:, p] == fullest, first:last]
-            words[word] = spread[(int(word) * 7919) % len(spread)] if len(spread) else 0.0
+            words[word] = spread[(int(word) * 7919) % len(spread)]
             counts[p, fullest] //= 2
-            counts[p, word] = counts[p, fullest]
     return assigned
 
 
@@ -149,7 +149,8 @@ def _round_rotation(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], fl
 def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int) -> Quantizer:
     """Train on ``sample`` float32 (m, dim) for codes of ``code_bytes`` bytes (parts = min(2 * bytes, dim)).
 
-    Without ``rotate`` each part is a run of dimensions as they are. Deterministic in its arguments when BLAS runs on one thread.
+    Without ``rotate`` each part is a run of dimensions as they are. Deterministic in its arguments when
+    BLAS runs on one thread.
     """
     rng = np.random.default_rng(seed)
     dim = sample.shape[1]

@@ -12,7 +12,8 @@ from pageann.jit import kernel
 __all__ = ["now_ns"]
 
 _CLOCK_MONOTONIC = 6 if sys.platform == "darwin" else 1
-_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.CPointer(types.int64)))
+_signature = types.int32(types.int32, types.CPointer(types.int64))
+_clock_gettime = types.ExternalFunction("clock_gettime", _signature)
 
 
 @kernel

@@ -43,7 +43,9 @@ def _take_best(keys, votes, distinct, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def merge_pages(neighbours, slots, order, capacity, second, first, last, links, link_counts, reps, rep_counts):  # type: ignore[no-untyped-def]
+def merge_pages(
+    neighbours, slots, order, capacity, second, first, last, links, link_counts, reps, rep_counts
+):  # type: ignore[no-untyped-def]
     """Links and representatives of the pages ``[first, last)``, best first.
 
     Every neighbour of rank r of a member has 1 / (r + 3) votes, and every neighbour of rank s < ``second`` of
@@ -54,6 +56,7 @@ def merge_pages(neighbours, slots, order, capacity, second, first, last, links, 
     """
     rows = order.shape[0]
     width = neighbours.shape[1]
+    second = min(second, width)
     longest = capacity * width * (1 + second)
     keys = np.empty(longest, np.int32)
     votes = np.empty(longest, np.float32)

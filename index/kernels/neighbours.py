@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.jit import FAST, kernel
+from pageann.index.kernels.vectors import squared_distance
+from pageann.jit import kernel
 
 __all__ = ["insert_neighbour", "merge_leaf", "refine_rows"]
 
@@ -22,7 +23,8 @@ def insert_neighbour(ids, distances, row, candidate, distance):  # type: ignore[
             return False
     i = last
     while i > 0 and (
-        distances[row, i - 1] > distance or (distances[row, i - 1] == distance and ids[row, i - 1] > candidate)
+        distances[row, i - 1] > distance
+        or (distances[row, i - 1] == distance and ids[row, i - 1] > candidate)
     ):
         distances[row, i] = distances[row, i - 1]
         ids[row, i] = ids[row, i - 1]
@@ -34,7 +36,10 @@ def insert_neighbour(ids, distances, row, candidate, distance):  # type: ignore[
 
 @kernel
 def merge_leaf(products, norms, members, ids, distances):  # type: ignore[no-untyped-def]
-    """Merge all pairs of one leaf: ``products`` (m, m) inner products, ``norms`` (m,), ``members`` (m,) rows."""
+    """Merge all pairs of one leaf into the lists of its members.
+
+    ``products`` float32 (m, m) inner products, ``norms`` float32 (m,), ``members`` int32 (m,) rows.
+    """
     count = members.shape[0]
     last = ids.shape[1] - 1
     for i in range(count):
@@ -43,15 +48,6 @@ def merge_leaf(products, norms, members, ids, distances):  # type: ignore[no-unt
             distance = norms[i] + norms[j] - np.float32(2) * products[i, j]
             if distance <= distances[row, last] and i != j:
                 insert_neighbour(ids, distances, row, members[j], max(distance, np.float32(0)))
-
-
-@kernel(fastmath=FAST)
-def _squared_distance(a, b):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for i in range(a.shape[0]):
-        step = np.float32(a[i]) - np.float32(b[i])
-        total += step * step
-    return total
 
 
 @kernel
@@ -81,6 +77,6 @@ def refine_rows(vectors, old_ids, old_distances, width, first, last, marks, ids,
                 if marks[u] == stamp:
                     continue
                 marks[u] = stamp
-                distance = _squared_distance(vectors[v], vectors[u])
+                distance = squared_distance(vectors[v], vectors[u])
                 if distance <= distances[v, distances.shape[1] - 1]:
                     insert_neighbour(ids, distances, v, u, distance)

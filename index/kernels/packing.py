@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pageann.index.kernels.vectors import dot, squared_distance
 from pageann.jit import FAST, kernel
 
 __all__ = ["page_centroids", "swap_pass"]
@@ -41,14 +42,6 @@ def _centre_gap(row, centre, other):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=FAST)
-def _dot(row, direction):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for i in range(row.shape[0]):
-        total += np.float32(row[i]) * direction[i]
-    return total
-
-
-@kernel(fastmath=FAST)
 def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, first, last, reach):  # type: ignore[no-untyped-def]
     """Try one swap for each row of ``[first, last)``; returns (swaps made, energy removed).
 
@@ -71,10 +64,7 @@ def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, fir
         best_gain = np.float32(0)
         best_slot = -1
         previous = -1
-        own = np.float32(0)
-        for i in range(dim):
-            step = np.float32(vectors[v, i]) - centroids[p, i]
-            own += step * step
+        own = squared_distance(vectors[v], centroids[p])
         for j in range(neighbours.shape[1]):
             w = neighbours[v, j]
             if w < 0:
@@ -96,7 +86,7 @@ def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, fir
             base += weight * norms[v]
             for slot in range(q * capacity, q * capacity + size_q):
                 u = order[slot]
-                gain = base + weight * norms[u] + _dot(vectors[u], direction)
+                gain = base + weight * norms[u] + dot(vectors[u], direction)
                 if gain > best_gain:
                     best_gain = gain
                     best_slot = slot

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pageann.index.kernels.pool import select_smallest
+from pageann.index.kernels.vectors import dot, squared_distance
 from pageann.jit import FAST, kernel
 
 __all__ = ["bisect_node", "bisect_subtree"]
@@ -27,53 +29,6 @@ def _next_random(state: np.ndarray) -> int:
 
 
 @kernel(fastmath=FAST)
-def _dot(row: np.ndarray, direction: np.ndarray) -> float:
-    total = np.float32(0)
-    for i in range(direction.shape[0]):
-        total += np.float32(row[i]) * direction[i]
-    return total
-
-
-@kernel(fastmath=FAST)
-def _squared_distance(row: np.ndarray, other: np.ndarray) -> float:
-    total = np.float32(0)
-    for i in range(row.shape[0]):
-        step = np.float32(row[i]) - np.float32(other[i])
-        total += step * step
-    return total
-
-
-@kernel
-def _select(keys: np.ndarray, rows: np.ndarray, low: int, high: int, rank: int) -> None:
-    """Reorder ``[low, high)`` so that the ``rank`` smallest keys come first (Hoare's quickselect)."""
-    first = low
-    last = high - 1
-    target = low + rank - 1
-    while first < last:
-        middle = (first + last) // 2
-        a, b, c = keys[first], keys[middle], keys[last]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i = first
-        j = last
-        while i <= j:
-            while keys[i] < pivot:
-                i += 1
-            while keys[j] > pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                rows[i], rows[j] = rows[j], rows[i]
-                i += 1
-                j -= 1
-        if target <= j:
-            last = j
-        elif target >= i:
-            first = i
-        else:
-            return
-
-
-@kernel(fastmath=FAST)
 def _two_means_direction(vectors, rows, low, high, state, sample, keys, direction):  # type: ignore[no-untyped-def]
     """Write into ``direction`` the line between two balanced means of a sample of the node."""
     count = high - low
@@ -87,7 +42,7 @@ def _two_means_direction(vectors, rows, low, high, state, sample, keys, directio
     reach = np.float32(-1)
     for _ in range(min(size, 16)):
         other = sample[_next_random(state) % size]
-        gap = _squared_distance(vectors[start], vectors[other])
+        gap = squared_distance(vectors[start], vectors[other])
         if gap > reach:
             reach = gap
             farthest = other
@@ -96,8 +51,8 @@ def _two_means_direction(vectors, rows, low, high, state, sample, keys, directio
     half = size // 2
     for _ in range(_TWO_MEANS_ROUNDS):
         for i in range(size):
-            keys[i] = _dot(vectors[sample[i]], direction)
-        _select(keys, sample, 0, size, half)
+            keys[i] = dot(vectors[sample[i]], direction)
+        select_smallest(keys, sample, size, half)
         for i in range(dim):
             direction[i] = np.float32(0)
         low_weight = np.float32(-1.0 / half)
@@ -117,7 +72,9 @@ def bisect_node(vectors, rows, low, high, left, seed, keys):  # type: ignore[no-
     on the rows of the node, not on who computes it.
     """
     state = np.empty(1, np.uint64)
-    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(0xD1B54A32D192ED03)
+    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(
+        0xD1B54A32D192ED03
+    )
     state[0] ^= np.uint64(high) * np.uint64(0x8CB92BA72F3D8DD7)
     state[0] |= np.uint64(1)
     for _ in range(4):
@@ -127,13 +84,16 @@ def bisect_node(vectors, rows, low, high, left, seed, keys):  # type: ignore[no-
     direction = np.empty(vectors.shape[1], np.float32)
     _two_means_direction(vectors, rows, low, high, state, sample, sample_keys, direction)
     for i in range(low, high):
-        keys[i] = _dot(vectors[rows[i]], direction)
-    _select(keys, rows, low, high, left)
+        keys[i] = dot(vectors[rows[i]], direction)
+    select_smallest(keys[low:high], rows[low:high], high - low, left)
 
 
 @kernel
 def bisect_subtree(vectors, rows, low, high, unit, leaf, seed, keys):  # type: ignore[no-untyped-def]
-    """Bisect ``rows[low:high]`` until no node is longer than ``leaf``; splits fall on multiples of ``unit``."""
+    """Bisect ``rows[low:high]`` until no node is longer than ``leaf``, or than one ``unit``.
+
+    Splits fall on multiples of ``unit``, so only the last node may be no multiple of it.
+    """
     stack = np.empty((128, 2), np.int64)
     stack[0, 0] = low
     stack[0, 1] = high
@@ -142,7 +102,7 @@ def bisect_subtree(vectors, rows, low, high, unit, leaf, seed, keys):  # type: i
         depth -= 1
         first, last = stack[depth, 0], stack[depth, 1]
         count = last - first
-        if count <= leaf:
+        if count <= max(leaf, unit):
             continue
         units = (count + unit - 1) // unit
         left = (units // 2) * unit

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pageann.jit import kernel
 
 __all__ = ["insert_candidate", "insert_result", "select_smallest", "sort_pairs"]

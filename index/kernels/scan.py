@@ -23,7 +23,16 @@ from pageann.index.kernels.codes import CODEWORDS
 from pageann.jit import FAST, has_cpu_feature, kernel
 from pageann.storage.memory import load_u8, store_u16
 
-__all__ = ["LANES", "MAX_BLOCK_ROWS", "TABLE_BYTES", "USES_SHUFFLES", "fill_tables", "lookup_block", "lookup_one"]
+__all__ = [
+    "LANES",
+    "MAX_BLOCK_ROWS",
+    "TABLE_BYTES",
+    "USES_SHUFFLES",
+    "fill_tables",
+    "lookup_block",
+    "lookup_one",
+    "plain_block",
+]
 
 LANES = 32
 TABLE_BYTES = 64
@@ -183,7 +192,8 @@ def fill_tables(rotated, starts, codewords, inner, values, tables):  # type: ign
         for word in range(CODEWORDS):
             byte = np.uint8(0)
             if p < parts:
-                byte = np.uint8(min(values[CODEWORDS * p + word] * inverse + np.float32(0.5), np.float32(255)))
+                rounded = values[CODEWORDS * p + word] * inverse + np.float32(0.5)
+                byte = np.uint8(min(rounded, np.float32(255)))
             tables[at + word] = byte
             tables[at + CODEWORDS + word] = byte
     return base, step
