@@ -9,6 +9,7 @@ from pageann.index.kernels.route import block_sums, group_score
 from pageann.index.kernels.scan import LANES
 from pageann.index.kernels.state import (
     ESTIMATED,
+    FAULT_SLOT,
     LAYOUT_CAPACITY,
     LAYOUT_REP_CAPACITY,
     LAYOUT_REP_CODES,
@@ -127,11 +128,9 @@ def _offer_refined(work, slot, candidate, score):  # type: ignore[no-untyped-def
 
 @kernel
 def offer_representatives(resident, work, slot, address):  # type: ignore[no-untyped-def]
-    """Estimate the vectors of other pages whose codes lie on the page at ``address``."""
+    """Estimate the vectors of other pages whose codes lie on the page at ``address``; 0 or a fault."""
     parameters = resident.parameters
     count = np.int64(load_u16(address + REP_COUNT_OFFSET))
-    if count == 0 or parameters[P_REP_BYTES] == 0:
-        return
     layout = P_PAGE_LAYOUT
     rows = parameters[P_REP_BYTES]
     capacity = parameters[layout + LAYOUT_CAPACITY]
@@ -150,6 +149,8 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
         block_sums(record, lanes, rows, tables, work, totals)
         for lane in range(min(lanes, count - chunk)):
             candidate = np.int64(load_u32(slots_at + 4 * (chunk + lane)))
+            if candidate >= parameters[P_ROWS]:
+                return FAULT_SLOT
             score, _ = group_score(resident, work, slot, candidate // group_slots)
             constant = np.float32(load_u8(record + rows * lanes + lane))
             score += base + constant_step * constant + step * totals[lane]
@@ -162,3 +163,4 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
             _offer_refined(work, slot, candidate, score)
         record += (rows + 1) * lanes
     work.counters[slot, N_CODES] += count
+    return 0

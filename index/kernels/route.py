@@ -25,9 +25,10 @@ from pageann.index.kernels.state import (
 )
 from pageann.jit import kernel
 
-__all__ = ["block_sums", "group_score", "route_query"]
+__all__ = ["LEAST_CELLS", "block_sums", "group_score", "route_query"]
 
-_LEAST_CELLS = 16
+LEAST_CELLS = 16
+"""Units of a level above the first below which the search goes on, at least."""
 
 
 @kernel
@@ -98,7 +99,7 @@ def route_query(resident, work, slot):  # type: ignore[no-untyped-def]
     while level > 0:
         wanted = work.call[CALL_CELLS]
         for _ in range(level - 1):
-            wanted = max(_LEAST_CELLS, wanted // 4)
+            wanted = max(LEAST_CELLS, wanted // 4)
         wanted = min(wanted, count)
         select_smallest(work.unit_scores, work.units, count, wanted)
         cells = work.units[work.units.shape[0] - wanted :]

@@ -79,11 +79,9 @@ SCALAR_COUNT = 5
     CALL_NEXT_WIDTH,
     CALL_RERANK,
     CALL_MAX_READS,
-    CALL_DEADLINE_NS,
     CALL_INTEGRAL,
-    CALL_EXCLUDE,
-) = range(11)
-CALL_COUNT = 11
+) = range(9)
+CALL_COUNT = 9
 
 # Counters of one query: positions in a row of Work.counters.
 (
@@ -113,8 +111,9 @@ CALL_COUNT = 11
     N_PENDING,
     N_QUERY,
     N_EXCLUDED_ROW,
-) = range(26)
-COUNTER_COUNT = 26
+    N_DEADLINE_NS,
+) = range(27)
+COUNTER_COUNT = 27
 
 PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
 STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3
@@ -123,8 +122,10 @@ ESTIMATED, REFINED, EXACT = 0, 1, 2
 """States of a candidate: from a resident code, from a code on a page, from the vector."""
 PINNED = -(1 << 30)
 """In Work.wanted_results: the page is in memory already."""
+FAULT_ROW, FAULT_SLOT = 50, 51
+"""A sound page names a row, or the slot of a representative, that the index does not have."""
 FAULT_READ = 100
-"""Fault codes below are those of a page check; from here on the read itself failed (with errno added)."""
+"""From here on the read itself failed (errno added; none: it came short). Below 50: as page checks say."""
 
 # Positions in a row of Work.query_scalars.
 Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM = range(4)

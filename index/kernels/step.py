@@ -22,7 +22,6 @@ from pageann.index.kernels.pool import insert_candidate, insert_result
 from pageann.index.kernels.query import load_query
 from pageann.index.kernels.route import route_query
 from pageann.index.kernels.state import (
-    CALL_DEADLINE_NS,
     CALL_FIRST_WIDTH,
     CALL_INTEGRAL,
     CALL_MAX_READS,
@@ -30,14 +29,19 @@ from pageann.index.kernels.state import (
     CALL_RERANK,
     EXACT,
     FAULT_READ,
+    FAULT_ROW,
     LAYOUT_CAPACITY,
+    LAYOUT_LINKS,
     LAYOUT_PAGE_BYTES,
+    LAYOUT_REP_CAPACITY,
+    LAYOUT_REP_SLOTS,
     LAYOUT_ROW_BYTES,
     LAYOUT_ROWS,
     LAYOUT_TAG,
     LAYOUT_VECTOR_BYTES,
     LAYOUT_VECTORS,
     N_BYTES,
+    N_DEADLINE_NS,
     N_DEVICE_READS,
     N_EXCLUDED_ROW,
     N_FAULT,
@@ -71,7 +75,9 @@ from pageann.index.kernels.state import (
     P_PAGE_LAYOUT,
     P_PINNED_PAGES,
     P_QUANTISED,
+    P_REP_BYTES,
     P_RERANK,
+    P_ROWS,
     PHASE_DONE,
     PHASE_RERANK,
     PHASE_WALK,
@@ -88,12 +94,13 @@ from pageann.index.kernels.state import (
 from pageann.jit import kernel
 from pageann.storage.format import VECTOR_COUNT_OFFSET
 from pageann.storage.memory import load_u16, load_u32, load_u64
-from pageann.storage.pages import check_page
+from pageann.storage.pages import check_counts, check_page
 
 __all__ = ["absorb_round", "start_query"]
 
 RECORD_KEY = 1 << 40
 """Added to the numbers of exact records in the table of what was asked for."""
+_LINK_BYTES = 4
 
 
 @kernel
@@ -132,7 +139,14 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     frontier_open = parameters[P_CODE_BYTES] == 0
     limit = work.pool_scores[slot, effort - 1] if pool == effort else np.float32(np.inf)
     at = 0
-    while counters[N_WANTED] < width and counters[N_READS] < work.call[CALL_MAX_READS]:
+    most_reads = work.call[CALL_MAX_READS]
+    if parameters[P_RERANK] != 0:
+        most_reads -= min(work.call[CALL_RERANK], most_reads // 2)
+    # What is left of the table is for exact records; an open-addressing table must never be full.
+    most_pages = work.visited.shape[1] // 4 * 3
+    while counters[N_WANTED] < width and counters[N_READS] < most_reads:
+        if counters[N_READS] + counters[N_PINNED] >= most_pages:
+            return
         while at < pool and work.pool_states[slot, at] == EXACT:
             at += 1
         next_page = np.int64(-1)
@@ -153,6 +167,8 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         if not is_visited(work, slot, next_page):
             mark_visited(work, slot, next_page)
             _want(resident, work, slot, layout, next_page)
+    if counters[N_WANTED] == 0 and parameters[P_RERANK] != 0:
+        counters[N_STOP] = STOP_MAX_READS
 
 
 @kernel
@@ -196,12 +212,13 @@ def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
     counters[N_WANTED] = 0
     counters[N_DEVICE_READS] = 0
     now = now_ns()
-    late = work.call[CALL_DEADLINE_NS] > 0 and now >= work.call[CALL_DEADLINE_NS]
+    late = counters[N_DEADLINE_NS] > 0 and now >= counters[N_DEADLINE_NS]
     if late and counters[N_HOPS] > 0:
         counters[N_STOP] = STOP_DEADLINE
-        if counters[N_PHASE] == PHASE_WALK or counters[N_TOP] > 0:
+        if resident.parameters[P_RERANK] == 0 or counters[N_TOP] > 0:
             counters[N_PHASE] = PHASE_DONE
             return
+        counters[N_PHASE] = PHASE_RERANK  # one round of exact records, without which there is no answer
     if counters[N_PHASE] == PHASE_WALK:
         width = work.call[CALL_FIRST_WIDTH] if counters[N_HOPS] == 0 else work.call[CALL_NEXT_WIDTH]
         _plan_walk(resident, work, slot, width)
@@ -225,10 +242,12 @@ def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     counters = work.counters[slot]
     query_number = counters[N_QUERY]
     excluded = counters[N_EXCLUDED_ROW]
+    deadline_ns = counters[N_DEADLINE_NS]
     for i in range(counters.shape[0]):
         counters[i] = 0
     counters[N_QUERY] = query_number
     counters[N_EXCLUDED_ROW] = excluded
+    counters[N_DEADLINE_NS] = deadline_ns
     for i in range(work.visited.shape[1]):
         work.visited[slot, i] = 0
     begin = now_ns()
@@ -265,7 +284,7 @@ def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-de
 
 @kernel
 def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # type: ignore[no-untyped-def]
-    """Exact distances of all vectors of a page, into the results and (walk) into the pool."""
+    """Exact distances of all vectors of a page, into the results and (walk) into the pool; 0 or a fault."""
     parameters = resident.parameters
     counters = work.counters[slot]
     dim = parameters[P_DIM]
@@ -283,6 +302,8 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
             work.query[slot], work.query_integer[slot], work.query_scalars[slot, Q_INVERSE_NORM],
         )  # fmt: skip
         row = np.int64(load_u64(rows_at + 8 * i)) if wide_rows else np.int64(load_u32(rows_at + 4 * i))
+        if row < 0 or row >= parameters[P_ROWS]:
+            return FAULT_ROW
         if row == counters[N_EXCLUDED_ROW]:
             continue
         vector_slot = page * capacity + i
@@ -295,6 +316,7 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
                 work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], counters[N_POOL],
                 np.float32(value * factor + term), vector_slot, np.uint8(EXACT),
             )  # fmt: skip
+    return 0
 
 
 @kernel
@@ -318,7 +340,11 @@ def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ign
 
 @kernel
 def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
-    """0 if page ``i`` of the round arrived whole and sound; pinned pages were checked when pinned."""
+    """0 if page ``i`` of the round arrived whole and sound; pinned pages were checked when pinned.
+
+    A sound page of a faulty writer must not lead out of bounds either, so counts are held against
+    the places of the page and, on the last page, against the vectors that are left.
+    """
     parameters = resident.parameters
     result = np.int64(work.wanted_results[slot, i])
     if result == PINNED:
@@ -327,21 +353,50 @@ def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     if result != page_bytes:
         return FAULT_READ + (-result if result < 0 else 0)
     tag = np.uint64(parameters[layout + LAYOUT_TAG])
-    return check_page(work.wanted_addresses[slot, i], page_bytes, work.wanted[slot, i], tag)
+    page = work.wanted[slot, i]
+    fault = check_page(work.wanted_addresses[slot, i], page_bytes, page, tag)
+    if fault != 0:
+        return fault
+    capacity = parameters[layout + LAYOUT_CAPACITY]
+    links = (parameters[layout + LAYOUT_REP_SLOTS] - parameters[layout + LAYOUT_LINKS]) // _LINK_BYTES
+    return check_counts(
+        work.wanted_addresses[slot, i], min(capacity, parameters[P_ROWS] - page * capacity), links,
+        parameters[layout + LAYOUT_REP_CAPACITY],
+    )  # fmt: skip
+
+
+@kernel
+def _absorb_walked(resident, work, slot, page, address):  # type: ignore[no-untyped-def]
+    """Take in a page of the walk: its vectors, then what it tells of other pages; 0 or a fault."""
+    parameters = resident.parameters
+    layout = P_PAGE_LAYOUT
+    fault = 0
+    _forget_estimates(work, slot, parameters[layout + LAYOUT_CAPACITY], page)
+    if parameters[P_QUANTISED] != 0:
+        _absorb_quantised(resident, work, slot, layout, page, address)
+    else:
+        fault = _absorb_exact(resident, work, slot, layout, page, address, True)
+    if fault == 0 and parameters[P_REP_BYTES] > 0:
+        fault = offer_representatives(resident, work, slot, address)
+    return fault
 
 
 @kernel
 def absorb_round(resident, work, slot):  # type: ignore[no-untyped-def]
     """Take in the pages of the round in order, then plan the next; a bad page ends the query."""
     counters = work.counters[slot]
-    parameters = resident.parameters
     arrived = now_ns()
     counters[N_READ_NS] += arrived - counters[N_MARK_NS]
     walking = counters[N_PHASE] == PHASE_WALK
     layout = P_PAGE_LAYOUT if walking else P_EXACT_LAYOUT
     for i in range(counters[N_WANTED]):
-        fault = _check(resident, work, slot, layout, i)
         page = work.wanted[slot, i]
+        address = work.wanted_addresses[slot, i]
+        fault = _check(resident, work, slot, layout, i)
+        if fault == 0 and walking:
+            fault = _absorb_walked(resident, work, slot, page, address)
+        elif fault == 0:
+            fault = _absorb_exact(resident, work, slot, layout, page, address, False)
         if fault != 0:
             counters[N_FAULT] = fault
             counters[N_FAULT_PAGE] = page
@@ -349,15 +404,5 @@ def absorb_round(resident, work, slot):  # type: ignore[no-untyped-def]
             counters[N_PHASE] = PHASE_DONE
             counters[N_WANTED] = 0
             return
-        address = work.wanted_addresses[slot, i]
-        if walking:
-            _forget_estimates(work, slot, parameters[layout + LAYOUT_CAPACITY], page)
-            if parameters[P_QUANTISED] != 0:
-                _absorb_quantised(resident, work, slot, layout, page, address)
-            else:
-                _absorb_exact(resident, work, slot, layout, page, address, True)
-            offer_representatives(resident, work, slot, address)
-        else:
-            _absorb_exact(resident, work, slot, layout, page, address, False)
     counters[N_SCAN_NS] += now_ns() - arrived
     _plan(resident, work, slot)

@@ -2,91 +2,138 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 
+from pageann.index.kernels.flight import begin_query, layout_of_round, settle_query, store_answer
 from pageann.index.kernels.state import (
     LAYOUT_FD,
     LAYOUT_PAGE_BYTES,
     N_DEVICE_READS,
-    N_EXCLUDED_ROW,
     N_PENDING,
-    N_PHASE,
-    N_QUERY,
-    N_READS,
-    N_START_NS,
-    N_TOP,
     N_WANTED,
-    P_EXACT_LAYOUT,
-    P_PAGE_LAYOUT,
-    PHASE_DONE,
-    PHASE_RERANK,
     PINNED,
 )
-from pageann.index.kernels.clock import now_ns
-from pageann.index.kernels.step import absorb_round, start_query
+from pageann.index.kernels.step import absorb_round
 from pageann.jit import kernel
+from pageann.storage.io.contract import RETRIES_MAX
 from pageann.storage.io.uring_kernels import (
     is_transient,
+    resume_point,
+    ring_drain,
     ring_push_read,
     ring_reap,
     ring_submit_wait,
+    settle_read,
 )
 
-__all__ = ["search_over_ring", "store_answer"]
+__all__ = ["search_over_ring"]
+
+_RING_IS_FULL = -errno.ENOBUFS
+_EBUSY = errno.EBUSY
+_REAPED_AT_ONCE = 64
 
 
 @kernel
-def store_answer(work, slot, rows, distances, slots, counts, counters):  # type: ignore[no-untyped-def]
-    """Copy a finished query's answer and counters to row N_QUERY of the outputs."""
-    query = work.counters[slot, N_QUERY]
-    found = min(work.counters[slot, N_TOP], rows.shape[1])
-    counts[query] = found
-    for i in range(rows.shape[1]):
-        if i < found:
-            rows[query, i] = work.top_rows[slot, i]
-            distances[query, i] = work.top_distances[slot, i]
-            slots[query, i] = work.top_slots[slot, i]
-        else:
-            rows[query, i] = -1
-            distances[query, i] = np.inf
-            slots[query, i] = -1
-    work.counters[slot, N_PENDING] = now_ns() - work.counters[slot, N_START_NS]
-    for i in range(counters.shape[1]):
-        counters[query, i] = work.counters[slot, i]
-
-
-@kernel
-def _layout_of(work, slot):  # type: ignore[no-untyped-def]
-    return P_EXACT_LAYOUT if work.counters[slot, N_PHASE] == PHASE_RERANK else P_PAGE_LAYOUT
+def _push_page(resident, work, ring, slot, i, start):  # type: ignore[no-untyped-def]
+    """Push the read of page ``i`` of the round from its byte ``start`` on; False if the ring is full."""
+    layout = layout_of_round(work, slot)
+    page_bytes = resident.parameters[layout + LAYOUT_PAGE_BYTES]
+    return ring_push_read(
+        ring, resident.parameters[layout + LAYOUT_FD], (work.wanted[slot, i] + 1) * page_bytes + start,
+        page_bytes - start, work.wanted_addresses[slot, i] + start, slot * work.wanted.shape[1] + i,
+    )  # fmt: skip
 
 
 @kernel
 def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
-    """Push the device reads of a round; the ring is large enough for all rounds in flight."""
-    layout = _layout_of(work, slot)
-    fd = resident.parameters[layout + LAYOUT_FD]
-    page_bytes = resident.parameters[layout + LAYOUT_PAGE_BYTES]
-    width = work.wanted.shape[1]
-    for i in range(work.counters[slot, N_WANTED]):
-        if work.wanted_results[slot, i] == PINNED:
-            continue
-        offset = (work.wanted[slot, i] + 1) * page_bytes
-        if not ring_push_read(
-            ring, fd, offset, page_bytes, work.wanted_addresses[slot, i], slot * width + i
-        ):
-            return False
+    """Push the device reads of a round; False if the ring, large enough for all rounds, is full."""
     work.counters[slot, N_PENDING] = work.counters[slot, N_DEVICE_READS]
+    for i in range(work.counters[slot, N_WANTED]):
+        if work.wanted_results[slot, i] != PINNED and not _push_page(resident, work, ring, slot, i, 0):
+            return False
     return True
 
 
 @kernel
-def _advance(resident, work, ring, slot):  # type: ignore[no-untyped-def]
-    """Absorb rounds that need no device; push the next that does. 1 done, 0 waiting, -1 the ring is full."""
-    while work.counters[slot, N_PHASE] != PHASE_DONE:
-        if work.counters[slot, N_DEVICE_READS] > 0:
-            return 0 if _push_round(resident, work, ring, slot) else -1
-        absorb_round(resident, work, slot)
-    return 1
+def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignore[no-untyped-def]
+    """Take in what the ring says of one read; False if its continuation finds the ring full.
+
+    Until the read has ended its place in ``wanted_results`` counts the bytes that have arrived.
+    """
+    page_bytes = resident.parameters[layout_of_round(work, slot) + LAYOUT_PAGE_BYTES]
+    if result != page_bytes or work.wanted_results[slot, i] != 0:
+        done_bytes = np.int64(work.wanted_results[slot, i])
+        start = resume_point(done_bytes)
+        if is_transient(result) and retries[slot, i] < RETRIES_MAX:
+            retries[slot, i] += 1
+            return _push_page(resident, work, ring, slot, i, start)
+        finished, result = settle_read(result, start, done_bytes, page_bytes)
+        if not finished:
+            work.wanted_results[slot, i] = result
+            return _push_page(resident, work, ring, slot, i, resume_point(result))
+        retries[slot, i] = 0
+    work.wanted_results[slot, i] = result
+    work.counters[slot, N_PENDING] -= 1
+    return True
+
+
+@kernel
+def _submit(ring, refusals):  # type: ignore[no-untyped-def]
+    """Submit, and wait for a completion; (0 or minus an error number, refusals in a row)."""
+    submitted = ring_submit_wait(ring, 1, -1)
+    if submitted >= 0:
+        return 0, 0
+    if (is_transient(submitted) or submitted == -_EBUSY) and refusals < RETRIES_MAX:
+        return 0, refusals + 1
+    return submitted, refusals
+
+
+@kernel
+def _run(
+    resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
+    user_data, results,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """``search_over_ring`` without its end: reads may be in flight after an error or a stop."""
+    capacity = work.counters.shape[0]
+    width = work.wanted.shape[1]
+    free = np.arange(capacity)
+    free_count = capacity
+    retries = np.zeros((capacity, width), np.uint8)
+    upcoming = first
+    refusals = 0
+    while stop[0] == 0:
+        while free_count > 0 and upcoming < last:
+            slot = free[free_count - 1]
+            begin_query(resident, work, slot, upcoming, queries, excluded, counters)
+            upcoming += 1
+            if settle_query(resident, work, slot):
+                store_answer(work, slot, rows, distances, slots, counts, counters)
+            elif _push_round(resident, work, ring, slot):
+                free_count -= 1
+            else:
+                return _RING_IS_FULL
+        if free_count == capacity:
+            return 0
+        error, refusals = _submit(ring, refusals)
+        if error < 0:
+            return error
+        for c in range(ring_reap(ring, user_data, results)):
+            slot = user_data[c] // width
+            i = user_data[c] - slot * width
+            if not _settle_page(resident, work, ring, slot, i, np.int64(results[c]), retries):
+                return _RING_IS_FULL
+            if work.counters[slot, N_PENDING] > 0:
+                continue
+            absorb_round(resident, work, slot)
+            if settle_query(resident, work, slot):
+                store_answer(work, slot, rows, distances, slots, counts, counters)
+                free[free_count] = slot
+                free_count += 1
+            elif not _push_round(resident, work, ring, slot):
+                return _RING_IS_FULL
+    return 0
 
 
 @kernel
@@ -95,65 +142,18 @@ def search_over_ring(
 ):  # type: ignore[no-untyped-def]
     """Answer ``queries[first:last]``; returns 0, or minus an error number of the ring itself.
 
-    ``excluded`` int64 (q,): a row to leave out of each answer, or -1. ``stop`` int64[1]: not 0 ends
-    the call between completions; queries not answered then have a count of -1.
+    ``excluded`` int64 (q,): a row to leave out of each answer, or -1. ``counters`` int64 (q,
+    COUNTER_COUNT): N_DEADLINE_NS of a row is read when its query begins, the rest is output. ``stop``
+    int64[1]: not 0 ends the call between completions. Queries that are not answered, then or after an
+    error, keep the count that they had. No read is in flight afterwards, unless IN_FLIGHT_COUNT of a
+    ring in trouble says so: then the buffers are not the caller's again.
     """
-    capacity = work.counters.shape[0]
-    width = work.wanted.shape[1]
-    free = np.empty(capacity, np.int64)
-    for slot in range(capacity):
-        free[slot] = slot
-    free_count = capacity
-    in_flight = 0
-    upcoming = first
-    user_data = np.empty(64, np.int64)
-    results = np.empty(64, np.int32)
-    while upcoming < last or in_flight > 0:
-        while free_count > 0 and upcoming < last and stop[0] == 0:
-            free_count -= 1
-            slot = free[free_count]
-            work.counters[slot, N_QUERY] = upcoming
-            work.counters[slot, N_EXCLUDED_ROW] = excluded[upcoming]
-            start_query(resident, work, slot, queries[upcoming])
-            upcoming += 1
-            state = _advance(resident, work, ring, slot)
-            if state < 0:
-                return -11
-            if state == 1:
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-                free[free_count] = slot
-                free_count += 1
-            else:
-                in_flight += 1
-        if in_flight == 0:
-            if stop[0] != 0:
-                return 0
-            continue
-        submitted = ring_submit_wait(ring, 1, -1)
-        if submitted < 0:
-            return submitted
-        found = ring_reap(ring, user_data, results)
-        for c in range(found):
-            slot = user_data[c] // width
-            i = user_data[c] - slot * width
-            if is_transient(results[c]):
-                layout = _layout_of(work, slot)
-                page_bytes = resident.parameters[layout + LAYOUT_PAGE_BYTES]
-                offset = (work.wanted[slot, i] + 1) * page_bytes
-                fd = resident.parameters[layout + LAYOUT_FD]
-                if ring_push_read(ring, fd, offset, page_bytes, work.wanted_addresses[slot, i], user_data[c]):
-                    continue
-            work.wanted_results[slot, i] = results[c]
-            work.counters[slot, N_PENDING] -= 1
-            if work.counters[slot, N_PENDING] > 0:
-                continue
-            absorb_round(resident, work, slot)
-            state = _advance(resident, work, ring, slot)
-            if state < 0:
-                return -11
-            if state == 1:
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-                free[free_count] = slot
-                free_count += 1
-                in_flight -= 1
-    return 0
+    user_data = np.empty(_REAPED_AT_ONCE, np.int64)
+    results = np.empty(_REAPED_AT_ONCE, np.int32)
+    outcome = _run(
+        resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
+        user_data, results,
+    )  # fmt: skip
+    if outcome != 0 or stop[0] != 0:
+        ring_drain(ring, user_data, results)
+    return outcome

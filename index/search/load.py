@@ -59,6 +59,16 @@ class LoadedSegment:
     resident: Resident
     files: dict[str, OpenedFile]
     layouts: dict[str, PageLayout]
+    folder: Path
+
+    @property
+    def walked_file(self) -> str:
+        """Name of the page file that searches walk."""
+        return VECTORS_FILE if self.residence.direct_records else PAGES_FILE
+
+    def path_of_layout(self, layout: int) -> Path:
+        """The file whose layout stands at ``layout`` in the parameters."""
+        return self.folder / (VECTORS_FILE if layout == state.P_EXACT_LAYOUT else self.walked_file)
 
     @property
     def direct_io(self) -> bool:
@@ -137,7 +147,9 @@ def _read_pinned(
                 raise DamagedIndex(f"{path}: page {pages[first]} is cut short", str(path), int(pages[first]))
             block = pinned[first * layout.page_bytes : last * layout.page_bytes]
             faults = np.zeros(last - first, np.int64)
-            check_pages(block.reshape(-1, layout.page_bytes), int(pages[first]), np.uint64(layout.tag), faults)
+            check_pages(
+                block.reshape(-1, layout.page_bytes), int(pages[first]), np.uint64(layout.tag), faults
+            )
             for place in np.flatnonzero(faults)[:1]:
                 raise page_fault(str(path), int(pages[first + place]), int(faults[place]))
             first = last
@@ -167,7 +179,7 @@ def load_segment(folder: Path, entry: SegmentEntry, residence: Residence) -> Loa
         for file in files.values():
             file.close()
         raise
-    return LoadedSegment(entry, shape, residence, resident, files, layouts)
+    return LoadedSegment(entry, shape, residence, resident, files, layouts, folder)
 
 
 def _read_resident(
@@ -208,7 +220,11 @@ def _read_resident(
         arrays["router_scale"] = float(meta["scale"])
         arrays["router_starts"] = router.read("starts")
         arrays["router_words"] = router.read("words")
-        pins = np.sort(router.read("pin_order")[: residence.pinned_pages]) if residence.pinned_pages else _NO_INTS
+        pins = (
+            np.sort(router.read("pin_order")[: residence.pinned_pages])
+            if residence.pinned_pages
+            else _NO_INTS
+        )
         low = router.read("quantised_low") if shape.quantised else _NO_FLOATS
         step = router.read("quantised_step") if shape.quantised else _NO_FLOATS
     arrays["quantised_low"], arrays["quantised_step"] = low, step

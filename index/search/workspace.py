@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pageann.index.kernels.codes import CODEWORDS
+from pageann.index.kernels.route import LEAST_CELLS
 from pageann.index.kernels.scan import LANES, TABLE_BYTES
 from pageann.index.kernels.state import (
     CALL_COUNT,
@@ -48,14 +49,15 @@ class WorkspaceSize:
         parameters = resident.parameters
         start = int(parameters[P_START_LEVEL])
         top = int(parameters[P_LEVEL_UNITS + start])
-        return max(-(-top // LANES) * LANES, self.cells * LANES) + max(self.cells, 16) + LANES
+        cells = max(self.cells, LEAST_CELLS)
+        return max(-(-top // LANES) * LANES, cells * LANES) + cells + LANES
 
     def frontier(self, resident: Resident) -> int:
         """Places of the frontier."""
         return max(1, min(self.scan_groups, int(resident.parameters[P_LEVEL_UNITS])))
 
     def visited(self) -> int:
-        """Places of the table of pages asked for; a power of two, at most a quarter full at the usual effort."""
+        """Places of the table of pages asked for: a power of two, a quarter full at the usual effort."""
         return 1 << (4 * (self.effort + self.width) + 64).bit_length()
 
 

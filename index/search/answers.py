@@ -1,0 +1,51 @@
+"""What the engine hands back: one row of each array a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.index.kernels.state import COUNTER_COUNT
+
+__all__ = ["UNANSWERED", "Answers"]
+
+UNANSWERED = -1
+"""In ``Answers.counts``: the query was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of q queries, each sorted by (distance, row)."""
+
+    rows: npt.NDArray[np.int64]
+    """(q, k); -1 where there are fewer than k."""
+    distances: npt.NDArray[np.float64]
+    """(q, k), exact; inf where there are fewer than k."""
+    slots: npt.NDArray[np.int64]
+    """(q, k): the place of each row; -1 where there are fewer than k."""
+    counts: npt.NDArray[np.int32]
+    """(q,): how many of the k places are filled; UNANSWERED for a query that was not answered."""
+    counters: npt.NDArray[np.int64]
+    """(q, COUNTER_COUNT), by the ``N_`` positions of :mod:`pageann.index.kernels.state`."""
+
+    @classmethod
+    def unanswered(cls, queries: int, k: int) -> Answers:
+        """Room for the answers of ``queries`` queries."""
+        return cls(
+            np.full((queries, k), -1, np.int64),
+            np.full((queries, k), np.inf, np.float64),
+            np.full((queries, k), -1, np.int64),
+            np.full(queries, UNANSWERED, np.int32),
+            np.zeros((queries, COUNTER_COUNT), np.int64),
+        )
+
+    def copy_into(self, other: Answers, first: int) -> None:
+        """Copy rows ``first ..`` of these, as many as ``other`` has, to ``other``."""
+        last = first + len(other.counts)
+        other.rows[:] = self.rows[first:last]
+        other.distances[:] = self.distances[first:last]
+        other.slots[:] = self.slots[first:last]
+        other.counts[:] = self.counts[first:last]
+        other.counters[:] = self.counters[first:last]

@@ -1,0 +1,143 @@
+"""Where one worker sits: the memory of its queries in flight, and its way to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pageann.errors import StorageError
+from pageann.index.kernels.state import Resident
+from pageann.index.kernels.uring_search import search_over_ring
+from pageann.index.search.part import Part
+from pageann.index.search.rounds import ReadBatch, search_blocking
+from pageann.index.search.workspace import Workspace, WorkspaceSize
+from pageann.storage.io.contract import ReadDriver
+from pageann.storage.io.faults import Fault, FaultTable
+from pageann.storage.io.libc import error_name
+from pageann.storage.io.ring import ENTRIES_MAX, Ring
+from pageann.storage.io.ring_state import IN_FLIGHT_COUNT
+
+__all__ = ["BatchDesk", "Desk", "DeskMemory", "RingDesk"]
+
+_lost: list[tuple[Ring, Workspace]] = []
+"""Rings in trouble that still had reads in flight: their buffers may be written to for ever."""
+
+
+class Desk(Protocol):
+    """What a worker thread needs; made and used on that thread only."""
+
+    def search(self, part: Part) -> None:
+        """Answer a part. No read is in flight afterwards, also when this raises."""
+        ...
+
+    def close(self) -> None:
+        """Free memory and rings."""
+        ...
+
+
+class DeskMemory:
+    """The memory of a worker's queries, kept from call to call while their size stays the same."""
+
+    def __init__(self, resident: Resident, slots: int) -> None:
+        self._resident = resident
+        self._slots = slots
+        self._workspace: Workspace | None = None
+        self._batch: ReadBatch | None = None
+
+    def workspace(self, size: WorkspaceSize) -> Workspace:
+        """Memory for queries of ``size``; that of another size is freed."""
+        if self._workspace is None or self._workspace.size != size:
+            self.close()
+            slots = max(1, min(self._slots, ENTRIES_MAX // size.width))
+            self._workspace = Workspace(self._resident, slots, size)
+        return self._workspace
+
+    def batch(self, workspace: Workspace) -> ReadBatch:
+        """Room for the reads of one round of all queries of ``workspace``."""
+        if self._batch is None:
+            self._batch = ReadBatch(workspace.slots, workspace.size.width)
+        return self._batch
+
+    def close(self) -> None:
+        """Free it all."""
+        workspace, self._workspace, self._batch = self._workspace, None, None
+        if workspace is not None:
+            workspace.close()
+
+    def give_up(self) -> Workspace | None:
+        """Hand over the workspace: it is not this worker's any more, nor freed."""
+        workspace, self._workspace, self._batch = self._workspace, None, None
+        return workspace
+
+
+class RingDesk:
+    """Searches over an io_uring of its own."""
+
+    def __init__(self, resident: Resident, slots: int, faults: Sequence[Fault] = ()) -> None:
+        self._resident = resident
+        self._memory = DeskMemory(resident, slots)
+        self._faults = FaultTable(faults)
+        self._ring: Ring | None = None
+
+    def _ring_of(self, entries: int) -> Ring:
+        """A ring of at least so many places."""
+        if self._ring is None or self._ring.entries < entries:
+            self._close_ring()
+            self._ring = Ring(entries, self._faults)
+        return self._ring
+
+    def _close_ring(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
+
+    def search(self, part: Part) -> None:
+        """Answer a part; StorageError when the ring itself is in trouble."""
+        workspace = self._memory.workspace(part.options.size)
+        part.options.write(workspace.work.call)
+        # A delayed read takes two places; more than ENTRIES_MAX no queue needs, since its owner submits.
+        places = (2 if len(self._faults) else 1) * workspace.slots * workspace.size.width
+        ring = self._ring_of(min(places, ENTRIES_MAX))
+        answers = part.answers
+        outcome = search_over_ring(
+            self._resident, workspace.work, ring.state, part.queries, part.excluded, part.first, part.last,
+            answers.rows, answers.distances, answers.slots, answers.counts, answers.counters, part.stop,
+        )  # fmt: skip
+        if outcome < 0:
+            self._abandon(ring)
+            raise StorageError(
+                f"io_uring_enter: {error_name(-outcome)}; try again, or open the index with io='threads'",
+                -outcome,
+            )
+
+    def _abandon(self, ring: Ring) -> None:
+        """Part with a ring in trouble; with the memory too if reads are still in flight into it."""
+        self._ring = None
+        if ring.state[IN_FLIGHT_COUNT] == 0:
+            ring.close()
+        elif (workspace := self._memory.give_up()) is not None:
+            _lost.append((ring, workspace))
+
+    def close(self) -> None:
+        """Free memory and ring."""
+        self._close_ring()
+        self._memory.close()
+
+
+class BatchDesk:
+    """Searches over a driver that reads in batches, which it shares with other desks."""
+
+    def __init__(self, resident: Resident, slots: int, driver: ReadDriver) -> None:
+        self._resident = resident
+        self._memory = DeskMemory(resident, slots)
+        self._driver = driver
+
+    def search(self, part: Part) -> None:
+        """Answer a part."""
+        workspace = self._memory.workspace(part.options.size)
+        part.options.write(workspace.work.call)
+        search_blocking(self._resident, workspace, self._memory.batch(workspace), part, self._driver)
+
+    def close(self) -> None:
+        """Free the memory; the driver is its owner's."""
+        self._memory.close()

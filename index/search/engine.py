@@ -1,0 +1,136 @@
+"""The engine: queries over an open segment, by any driver, from any number of threads and coroutines."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.errors import InvalidArgument
+from pageann.index.kernels.state import Resident
+from pageann.index.search.answers import Answers
+from pageann.index.search.call_queue import Call, closed_engine
+from pageann.index.search.crew import ThreadCrew
+from pageann.index.search.desks import BatchDesk, Desk, RingDesk
+from pageann.index.search.engine_faults import raise_fault
+from pageann.index.search.engine_options import CallOptions
+from pageann.index.search.load import LoadedSegment
+from pageann.storage.io import fork
+from pageann.storage.io.faults import Fault, FaultTable
+from pageann.storage.io.threads import ThreadsDriver
+
+__all__ = ["Answers", "CallOptions", "Engine"]
+
+_READ_THREADS = 8
+
+
+def _thread_crew(
+    resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault]
+) -> tuple[ThreadCrew, ThreadsDriver | None]:
+    if driver == "uring":
+        return ThreadCrew(lambda share: RingDesk(resident, share, faults), workers, slots), None
+    reader = ThreadsDriver(_READ_THREADS, FaultTable(faults))
+
+    def make_desk(share: int) -> Desk:
+        return BatchDesk(resident, share, reader)
+
+    return ThreadCrew(make_desk, workers, slots), reader
+
+
+class Engine:
+    """Answers queries over ``segment``, which its owner closes after the engine.
+
+    ``driver`` is ``uring``, ``threads`` or ``aio``. At most ``slots`` queries are in flight, shared
+    out among at most ``workers`` workers; all others wait. Each worker keeps the memory of its last
+    call, so memory does not grow with the number or the variety of calls. ``faults`` befall the
+    reads of each worker (for tests).
+
+    Belongs to the process that made it: in a forked child all calls raise IndexClosed.
+    """
+
+    def __init__(
+        self, segment: LoadedSegment, driver: str, *, workers: int, slots: int, faults: Sequence[Fault] = ()
+    ) -> None:
+        if workers < 1 or slots < 1:
+            raise InvalidArgument(f"workers={workers}, slots={slots}: an engine needs at least 1 of each")
+        if driver not in ("uring", "threads", "aio"):
+            raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
+        self._segment = segment
+        self._made_in = fork.generation()
+        self._closed = False
+        self._crew, self._reader = _thread_crew(segment.resident, driver, workers, slots, faults)
+        self._finalizer = weakref.finalize(self, self._crew.abandon)
+        self._finalizer.atexit = False
+
+    def run(
+        self,
+        queries: npt.NDArray[np.float32],
+        options: CallOptions,
+        excluded: npt.NDArray[np.int64] | None = None,
+        *,
+        workers: int | None = None,
+    ) -> Answers:
+        """The ``options.size.k`` nearest rows of each of ``queries`` (float32 (q, dim)).
+
+        ``excluded`` (int64 (q,)) names a row to leave out of each answer, -1 for none; ``workers``
+        is the most that work at it at a time. Raises DamagedIndex, FormatTooNew or StorageError for
+        a page that cannot be used, IndexClosed after :meth:`close`. When interrupted it ends once
+        reads in flight have.
+        """
+        call = self._call(queries, options, excluded, workers)
+        if len(call):
+            self._crew.run(call)
+        return self._outcome(call)
+
+    async def arun(
+        self,
+        queries: npt.NDArray[np.float32],
+        options: CallOptions,
+        excluded: npt.NDArray[np.int64] | None = None,
+    ) -> Answers:
+        """The same for coroutines. Small calls with equal options that wait are answered together."""
+        call = self._call(queries, options, excluded, None)
+        if len(call):
+            await self._crew.arun(call)
+        return self._outcome(call)
+
+    def _call(
+        self,
+        queries: npt.NDArray[np.float32],
+        options: CallOptions,
+        excluded: npt.NDArray[np.int64] | None,
+        workers: int | None,
+    ) -> Call:
+        """Check what kernels rely on."""
+        fork.require_same_process(self._made_in, "the index")
+        if self._closed:
+            raise closed_engine()
+        dim = self._segment.entry.dim
+        if queries.ndim != 2 or queries.shape[1] != dim:
+            raise InvalidArgument(f"queries have the shape {queries.shape}; the index needs (q, {dim})")
+        if excluded is None:
+            excluded = np.full(len(queries), -1, np.int64)
+        elif excluded.shape != (len(queries),):
+            raise InvalidArgument(f"excluded has the shape {excluded.shape}; give a row for each query")
+        width = self._crew.workers if workers is None else workers
+        # Kernels are compiled once, for arrays that can be written to.
+        return Call(
+            np.require(queries, np.float32, ["C", "A", "W"]), options,
+            np.require(excluded, np.int64, ["C", "A", "W"]), width,
+        )  # fmt: skip
+
+    def _outcome(self, call: Call) -> Answers:
+        if call.error is not None:
+            raise call.error
+        raise_fault(self._segment, call.answers)
+        return call.answers
+
+    def close(self) -> None:
+        """Answer the calls that wait, and end the workers; a second call does nothing."""
+        self._closed = True
+        self._finalizer.detach()
+        self._crew.close()
+        if self._reader is not None:
+            self._reader.close()
