@@ -20,7 +20,8 @@ from pageann.index.ids_file import (
     Section,
     string_keys,
 )
-from pageann.index.search.raw_pages import RawPages, Reads
+from pageann.index.search.page_reads import Reads
+from pageann.index.search.raw_pages import RawPages
 from pageann.index.search.wanted_ids import unknown_id, wanted_integers, wanted_strings
 
 __all__ = ["IdMap"]
