@@ -106,3 +106,18 @@ def lane_major_twin(codes: Bytes, group_slots: int) -> Bytes:
             for m in range(codes.shape[1]):
                 out += [int(codes[lane, m]) if lane < len(codes) else 0 for lane in lanes]
     return np.array(out, np.uint8)
+
+
+def lane_minor(flat: Bytes, rows: int, width: int, group_slots: int) -> Bytes:
+    """Codes (rows, width) out of what :func:`lane_major_twin` makes; bytes behind them are ignored."""
+    codes = np.zeros((rows, width), np.uint8)
+    at = 0
+    for group in range(-(-rows // group_slots)):
+        for first in range(0, group_slots, LANES):
+            lanes = min(LANES, group_slots - first)
+            chunk = flat[at : at + lanes * width].reshape(width, lanes)
+            at += lanes * width
+            start = group * group_slots + first
+            held = max(0, min(lanes, rows - start))
+            codes[start : start + held] = chunk[:, :held].T
+    return codes

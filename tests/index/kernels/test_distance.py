@@ -42,9 +42,10 @@ def computed(
     stored = np.empty(vector.nbytes + shift, np.uint8)
     stored[shift:] = vector.view(np.uint8)
     wide = query.astype(np.float64)
+    inverse_norm = 1.0 / np.sqrt(wide @ wide) if wide.any() else 0.0
     value = exact_value(
         stored.ctypes.data + shift, len(vector), dtype_code(vector.dtype), int(metric), integral, wide,
-        query.astype(np.int32) if integral else np.zeros(len(query), np.int32), 1.0 / np.sqrt(wide @ wide),
+        query.astype(np.int32) if integral else np.zeros(len(query), np.int32), inverse_norm,
     )  # fmt: skip
     return float(value)
 
