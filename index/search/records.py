@@ -45,10 +45,10 @@ class RecordReader:
             raise self._damaged(f"{file.size_bytes} bytes are not those of {rows:,} vectors")
 
     @classmethod
-    def of_segment(cls, folder: Path, segment: LoadedSegment) -> Self:
-        """The reader of an open segment, whose files lie in ``folder``."""
+    def of_segment(cls, segment: LoadedSegment) -> Self:
+        """The reader of an open segment."""
         name = VECTORS_FILE if segment.shape.quantised else PAGES_FILE
-        reader = cls(folder / name, segment.files[name], segment.layouts[name], segment.entry.rows)
+        reader = cls(segment.folder / name, segment.files[name], segment.layouts[name], segment.entry.rows)
         if (reader.layout.dim, reader.layout.dtype) != (segment.entry.dim, np.dtype(segment.entry.dtype)):
             raise reader._damaged("its vectors are not those of the manifest")
         return reader
