@@ -40,10 +40,10 @@ def _ask(resident, work, slot, fds, offsets, sizes, addresses, at):  # type: ign
 
 
 @kernel
-def advance_rounds(
+def advance_rounds(  # type: ignore[no-untyped-def]
     resident, work, queries, excluded, progress, waiting, fds, offsets, sizes, addresses, results,
     rows, distances, slots, counts, counters, stop,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Absorb what the last batch brought, begin queries in free slots; returns the reads of the next batch.
 
     ``waiting`` int64 (slots,): whether the slot's reads are in the batch; ``progress`` int64 (2,),

@@ -91,10 +91,10 @@ def _submit(ring, refusals):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _run(
+def _run(  # type: ignore[no-untyped-def]
     resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
     user_data, results,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """``search_over_ring`` without its end: reads may be in flight after an error or a stop."""
     capacity = work.counters.shape[0]
     width = work.wanted.shape[1]
@@ -137,9 +137,9 @@ def _run(
 
 
 @kernel
-def search_over_ring(
+def search_over_ring(  # type: ignore[no-untyped-def]
     resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop
-):  # type: ignore[no-untyped-def]
+):
     """Answer ``queries[first:last]``; returns 0, or minus an error number of the ring itself.
 
     ``excluded`` int64 (q,): a row to leave out of each answer, or -1. ``counters`` int64 (q,

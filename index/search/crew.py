@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import threading
 import weakref
@@ -11,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 from pageann.index.search.call_queue import Call, CallQueue, closed_engine
 from pageann.index.search.desks import Desk
+from pageann.index.search.ending import end_at_exit
 from pageann.storage.io import fork
+from pageann.storage.io.contract import ReadDriver
 
 __all__ = ["ThreadCrew"]
 
@@ -22,10 +23,16 @@ MakeDesk = Callable[[int], Desk]
 
 
 class ThreadCrew:
-    """``slots`` queries in flight, shared out among ``workers`` threads (fewer if there are fewer slots)."""
+    """``slots`` queries in flight, shared out among ``workers`` threads (fewer if there are fewer slots).
 
-    def __init__(self, make_desk: MakeDesk, workers: int, slots: int) -> None:
+    ``make_desk(slots)`` is called on each thread; ``driver`` is what the desks share, closed at the end.
+    """
+
+    def __init__(
+        self, make_desk: MakeDesk, workers: int, slots: int, driver: ReadDriver | None = None
+    ) -> None:
         self.workers = min(workers, slots)
+        self._driver = driver
         self._made_in = fork.generation()
         self._queue = CallQueue(4 * -(-slots // self.workers))
         self._admissions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
@@ -34,13 +41,13 @@ class ThreadCrew:
         self._threads = []
         for number in range(self.workers):
             share = slots // self.workers + int(number < slots % self.workers)
-            # Daemons, since other threads would be waited for before _end_all is called.
+            # Daemons, since for other threads the interpreter waits before it has them ended.
             thread = threading.Thread(
                 target=_work, args=(self._queue, make_desk, share), name=f"pageann-{number}", daemon=True
             )
             thread.start()
             self._threads.append(thread)
-        _crews.add(self)
+        end_at_exit(self)
 
     def run(self, call: Call) -> None:
         """Wait until ``call`` is answered; when interrupted, until it has ended."""
@@ -75,6 +82,8 @@ class ThreadCrew:
         if self._made_in == fork.generation():
             self._queue.close()
             self._join()
+            if self._driver is not None:
+                self._driver.close()
 
     def abandon(self) -> None:
         """Cut short what runs and have the threads end, without waiting for them."""
@@ -91,16 +100,6 @@ class ThreadCrew:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
-
-
-_crews: weakref.WeakSet[ThreadCrew] = weakref.WeakSet()
-
-
-@atexit.register
-def _end_all() -> None:
-    """Threads must not be in a kernel, or on their way back into Python, while the interpreter ends."""
-    for crew in list(_crews):
-        crew.end()
 
 
 def _work(queue: CallQueue, make_desk: MakeDesk, slots: int) -> None:

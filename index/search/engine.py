@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from pageann.index.kernels.state import Resident
 from pageann.index.search.answers import Answers
 from pageann.index.search.call_queue import Call, closed_engine
 from pageann.index.search.crew import ThreadCrew
-from pageann.index.search.desks import BatchDesk, Desk, RingDesk
+from pageann.index.search.desks import BatchDesk, RingDesk
 from pageann.index.search.engine_faults import raise_fault
 from pageann.index.search.engine_options import CallOptions
 from pageann.index.search.load import LoadedSegment
@@ -23,29 +24,45 @@ from pageann.storage.io.threads import ThreadsDriver
 
 __all__ = ["Answers", "CallOptions", "Engine"]
 
-_READ_THREADS = 8
+_READS_IN_FLIGHT = 8
+"""Of the drivers that read on threads: more of them only contend for the interpreter."""
 
 
-def _thread_crew(
-    resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault]
-) -> tuple[ThreadCrew, ThreadsDriver | None]:
+class _Crew(Protocol):
+    """What answers the calls of an engine."""
+
+    workers: int
+
+    def run(self, call: Call) -> None: ...
+
+    async def arun(self, call: Call) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+def _make_crew(resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault]) -> _Crew:
     if driver == "uring":
-        return ThreadCrew(lambda share: RingDesk(resident, share, faults), workers, slots), None
-    reader = ThreadsDriver(_READ_THREADS, FaultTable(faults))
+        return ThreadCrew(lambda share: RingDesk(resident, share, faults), workers, slots)
+    if driver == "threads":
+        reader = ThreadsDriver(_READS_IN_FLIGHT, FaultTable(faults))
+        return ThreadCrew(lambda share: BatchDesk(resident, share, reader), workers, slots, reader)
+    if driver == "aio":
+        from pageann.index.search.aio_crew import AioCrew
+        from pageann.storage.io.aio import AioDriver
 
-    def make_desk(share: int) -> Desk:
-        return BatchDesk(resident, share, reader)
-
-    return ThreadCrew(make_desk, workers, slots), reader
+        return AioCrew(resident, AioDriver(_READS_IN_FLIGHT, FaultTable(faults)), slots)
+    raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
 
 
 class Engine:
     """Answers queries over ``segment``, which its owner closes after the engine.
 
     ``driver`` is ``uring``, ``threads`` or ``aio``. At most ``slots`` queries are in flight, shared
-    out among at most ``workers`` workers; all others wait. Each worker keeps the memory of its last
-    call, so memory does not grow with the number or the variety of calls. ``faults`` befall the
-    reads of each worker (for tests).
+    out among at most ``workers`` worker threads (aio: coroutines of one query each); all others wait.
+    Each worker keeps the memory of its last call, so memory does not grow with the number or the
+    variety of calls. ``faults`` befall the reads of each worker (for tests).
 
     Belongs to the process that made it: in a forked child all calls raise IndexClosed.
     """
@@ -55,12 +72,10 @@ class Engine:
     ) -> None:
         if workers < 1 or slots < 1:
             raise InvalidArgument(f"workers={workers}, slots={slots}: an engine needs at least 1 of each")
-        if driver not in ("uring", "threads", "aio"):
-            raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
         self._segment = segment
         self._made_in = fork.generation()
         self._closed = False
-        self._crew, self._reader = _thread_crew(segment.resident, driver, workers, slots, faults)
+        self._crew = _make_crew(segment.resident, driver, workers, slots, faults)
         self._finalizer = weakref.finalize(self, self._crew.abandon)
         self._finalizer.atexit = False
 
@@ -132,5 +147,3 @@ class Engine:
         self._closed = True
         self._finalizer.detach()
         self._crew.close()
-        if self._reader is not None:
-            self._reader.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pageann.errors import DamagedIndex
 from pageann.index.kernels import state
-from pageann.index.kernels.scan import LANES
 from pageann.index.kernels.state import Resident
+from pageann.index.search.pinned import read_pinned
+from pageann.index.search.soundness import (
+    check_code_length,
+    check_pages_of_shape,
+    check_pin_order,
+    check_quantizer,
+    check_rep_bytes,
+    check_router,
+    check_vector,
+    sound_fields,
+)
 from pageann.index.segment_files import (
     PAGES_FILE,
     REPS_FILE,
@@ -27,13 +35,13 @@ from pageann.storage.format import PageLayout
 from pageann.storage.io.files import OpenedFile, open_for_reading
 from pageann.storage.manifest import SegmentEntry
 from pageann.storage.pagefile import read_page_file_header
-from pageann.storage.pages import check_pages, page_fault
 from pageann.types import Metric, dtype_code
 
-__all__ = ["LoadedSegment", "Residence", "load_segment"]
+__all__ = ["LoadedSegment", "Residence", "load_segment", "start_level"]
 
-_PIN_BLOCK_BYTES = 1 << 20
 _LARGEST_START_UNITS = 1024
+INT8_SHIFT = 128
+"""What navigation adds to int8, so that it is uint8."""
 SPREAD_WEIGHT = 0.25
 """Share of a group's mean squared residual in its rank where no codes of vectors are resident."""
 
@@ -100,7 +108,7 @@ def _set_layout(parameters: npt.NDArray[np.int64], at: int, layout: PageLayout, 
         parameters[at + field] = value
 
 
-def _start_level(level_units: list[int]) -> int:
+def start_level(level_units: list[int]) -> int:
     """The lowest level that is cheap to score whole."""
     for level, units in enumerate(level_units):
         if units <= _LARGEST_START_UNITS:
@@ -109,15 +117,14 @@ def _start_level(level_units: list[int]) -> int:
 
 
 def _open_pages(
-    folder: Path, names: list[str], entry: SegmentEntry
+    folder: Path, names: list[str], entry: SegmentEntry, shape: Shape
 ) -> tuple[dict[str, OpenedFile], dict[str, PageLayout]]:
     files: dict[str, OpenedFile] = {}
     layouts: dict[str, PageLayout] = {}
     try:
         for name in names:
-            layout, _ = read_page_file_header(folder / name)
-            if layout.tag != entry.tag:
-                raise DamagedIndex(f"{folder / name}: belongs to another index", str(folder / name))
+            layout, page_count = read_page_file_header(folder / name)
+            check_pages_of_shape(folder / name, layout, page_count, entry, shape)
             layouts[name] = layout
             files[name] = open_for_reading(folder / name)
     except BaseException:
@@ -125,37 +132,6 @@ def _open_pages(
             file.close()
         raise
     return files, layouts
-
-
-def _read_pinned(
-    file: OpenedFile, layout: PageLayout, path: Path, pages: npt.NDArray[np.int32]
-) -> npt.NDArray[np.uint8]:
-    """The given pages, read in runs and checked."""
-    pinned = np.empty(len(pages) * layout.page_bytes + LANES, np.uint8)
-    view = memoryview(pinned)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        most = max(1, _PIN_BLOCK_BYTES // layout.page_bytes)
-        first = 0
-        while first < len(pages):
-            last = first + 1
-            while last < len(pages) and last - first < most and pages[last] == pages[last - 1] + 1:
-                last += 1
-            part = view[first * layout.page_bytes : last * layout.page_bytes]
-            got = os.preadv(descriptor, [part], layout.page_offset(int(pages[first])))
-            if got != len(part):
-                raise DamagedIndex(f"{path}: page {pages[first]} is cut short", str(path), int(pages[first]))
-            block = pinned[first * layout.page_bytes : last * layout.page_bytes]
-            faults = np.zeros(last - first, np.int64)
-            check_pages(
-                block.reshape(-1, layout.page_bytes), int(pages[first]), np.uint64(layout.tag), faults
-            )
-            for place in np.flatnonzero(faults)[:1]:
-                raise page_fault(str(path), int(pages[first + place]), int(faults[place]))
-            first = last
-    finally:
-        os.close(descriptor)
-    return pinned
 
 
 _NO_BYTES = np.empty(0, np.uint8)
@@ -170,11 +146,13 @@ def load_segment(folder: Path, entry: SegmentEntry, residence: Residence) -> Loa
 
     Raises DamagedIndex, FormatTooNew or StorageError.
     """
-    shape = Shape.from_json(entry.meta["shape"])
+    with sound_fields(folder):
+        shape = Shape.from_json(entry.meta["shape"])
+        shape.group_count(entry.rows)
     names = [PAGES_FILE] + ([VECTORS_FILE] if shape.quantised else [])
-    files, layouts = _open_pages(folder, names, entry)
+    files, layouts = _open_pages(folder, names, entry, shape)
     try:
-        resident = _read_resident(folder, entry, shape, residence, files, layouts)
+        resident = _Loading(folder, entry, shape, residence, files, layouts).read()
     except BaseException:
         for file in files.values():
             file.close()
@@ -182,114 +160,137 @@ def load_segment(folder: Path, entry: SegmentEntry, residence: Residence) -> Loa
     return LoadedSegment(entry, shape, residence, resident, files, layouts, folder)
 
 
-def _read_resident(
-    folder: Path,
-    entry: SegmentEntry,
-    shape: Shape,
-    residence: Residence,
-    files: dict[str, OpenedFile],
-    layouts: dict[str, PageLayout],
-) -> Resident:
-    parameters = np.zeros(state.PARAMETER_COUNT, np.int64)
-    scalars = np.zeros(state.SCALAR_COUNT, np.float32)
-    metric = Metric.parse(entry.metric)
-    parameters[state.P_DIM] = entry.dim
-    parameters[state.P_METRIC] = int(metric)
-    parameters[state.P_DTYPE] = dtype_code(np.dtype(entry.dtype))
-    parameters[state.P_ROWS] = entry.rows
-    parameters[state.P_GROUP_SLOTS] = shape.group_slots
-    parameters[state.P_GROUPS] = shape.group_count(entry.rows)
-    parameters[state.P_GROUP_PAGES] = shape.group_pages
-    parameters[state.P_PAGE_COUNT] = shape.page_count(entry.rows)
-    shifted = entry.dtype == "int8" and metric is not Metric.COSINE
-    parameters[state.P_NAV_SHIFT] = 128 if shifted else 0
-    arrays: dict[str, Any] = {}
-    with Bundle.open(folder / ROUTER_FILE) as router:
-        meta = router.meta
+class _Loading:
+    """A :class:`Resident` in the making."""
+
+    def __init__(
+        self,
+        folder: Path,
+        entry: SegmentEntry,
+        shape: Shape,
+        residence: Residence,
+        files: dict[str, OpenedFile],
+        layouts: dict[str, PageLayout],
+    ) -> None:
+        self.folder = folder
+        self.entry = entry
+        self.shape = shape
+        self.residence = residence
+        self.files = files
+        self.layouts = layouts
+        self.walked = VECTORS_FILE if residence.direct_records else PAGES_FILE
+        self.parameters = np.zeros(state.PARAMETER_COUNT, np.int64)
+        self.scalars = np.zeros(state.SCALAR_COUNT, np.float32)
+        self.arrays: dict[str, Any] = {}
+
+    def read(self) -> Resident:
+        """Read all that is to be resident."""
+        self._describe()
+        with sound_fields(self.folder / ROUTER_FILE), Bundle.open(self.folder / ROUTER_FILE) as router:
+            self._read_router(router)
+            self._read_scale(router)
+            self._read_pins(router)
+        self._read_codes()
+        self._read_reps()
+        return Resident(parameters=self.parameters, scalars=self.scalars, **self.arrays)
+
+    def _describe(self) -> None:
+        entry, shape, parameters = self.entry, self.shape, self.parameters
+        metric = Metric.parse(entry.metric)
+        parameters[state.P_DIM] = entry.dim
+        parameters[state.P_METRIC] = int(metric)
+        parameters[state.P_DTYPE] = dtype_code(np.dtype(entry.dtype))
+        parameters[state.P_ROWS] = entry.rows
+        parameters[state.P_GROUP_SLOTS] = shape.group_slots
+        parameters[state.P_GROUPS] = shape.group_count(entry.rows)
+        parameters[state.P_GROUP_PAGES] = shape.group_pages
+        parameters[state.P_PAGE_COUNT] = -(-entry.rows // self.layouts[self.walked].capacity)
+        shifted = entry.dtype == "int8" and metric is not Metric.COSINE
+        parameters[state.P_NAV_SHIFT] = INT8_SHIFT if shifted else 0
+        _set_layout(parameters, state.P_PAGE_LAYOUT, self.layouts[self.walked], self.files[self.walked].fd)
+        if shape.quantised:
+            exact = self.layouts[VECTORS_FILE]
+            _set_layout(parameters, state.P_EXACT_LAYOUT, exact, self.files[VECTORS_FILE].fd)
+            in_two_steps = int(not self.residence.direct_records)
+            parameters[state.P_RERANK] = parameters[state.P_QUANTISED] = in_two_steps
+
+    def _read_router(self, router: Bundle) -> None:
+        parameters, meta = self.parameters, router.meta
         units = [int(count) for count in meta["level_units"]]
-        for level, (count, offset) in enumerate(zip(units, meta["level_offsets"], strict=True)):
-            parameters[state.P_LEVEL_UNITS + level] = count
-            parameters[state.P_LEVEL_OFFSET + level] = offset
+        offsets = [int(offset) for offset in meta["level_offsets"]]
+        code_bytes = self._read_quantizer(router, "router")
+        codes = router.read("codes")
+        check_router(router.path, units, offsets, int(parameters[state.P_GROUPS]), code_bytes, codes)
+        self.arrays["router_codes"] = codes
+        parameters[state.P_ROUTER_BYTES] = code_bytes
         parameters[state.P_LEVELS] = len(units)
-        parameters[state.P_START_LEVEL] = _start_level(units)
-        parameters[state.P_ROUTER_BYTES] = shape.router_bytes
-        weight = SPREAD_WEIGHT if residence.code_bytes == 0 and metric is not Metric.IP else 0.0
-        scalars[state.S_BIAS_STEP] = weight * meta["spread_step"]
-        arrays["router_codes"] = router.read("codes")
-        arrays["router_rotation"] = router.read("rotation")
-        arrays["router_scale"] = float(meta["scale"])
-        arrays["router_starts"] = router.read("starts")
-        arrays["router_words"] = router.read("words")
-        pins = (
-            np.sort(router.read("pin_order")[: residence.pinned_pages])
-            if residence.pinned_pages
-            else _NO_INTS
-        )
-        low = router.read("quantised_low") if shape.quantised else _NO_FLOATS
-        step = router.read("quantised_step") if shape.quantised else _NO_FLOATS
-    arrays["quantised_low"], arrays["quantised_step"] = low, step
-    _read_codes(folder, residence.code_bytes, parameters, scalars, arrays)
-    use_reps = shape.rep_bytes > 0 and shape.rep_capacity > 0 and not residence.direct_records
-    _read_reps(folder, shape.rep_bytes if use_reps else 0, parameters, scalars, arrays)
-    walked = VECTORS_FILE if residence.direct_records else PAGES_FILE
-    _set_layout(parameters, state.P_PAGE_LAYOUT, layouts[walked], files[walked].fd)
-    if shape.quantised:
-        _set_layout(parameters, state.P_EXACT_LAYOUT, layouts[VECTORS_FILE], files[VECTORS_FILE].fd)
-        parameters[state.P_RERANK] = parameters[state.P_QUANTISED] = int(not residence.direct_records)
-    arrays["pin_index"], arrays["pinned"] = _NO_INTS, _NO_BYTES
-    if len(pins):
-        arrays["pin_index"] = np.full(shape.page_count(entry.rows), -1, np.int32)
-        arrays["pin_index"][pins] = np.arange(len(pins), dtype=np.int32)
-        arrays["pinned"] = _read_pinned(files[PAGES_FILE], layouts[PAGES_FILE], folder / PAGES_FILE, pins)
-        parameters[state.P_PINNED_PAGES] = len(pins)
-    return Resident(parameters=parameters, scalars=scalars, **arrays)
+        parameters[state.P_START_LEVEL] = start_level(units)
+        parameters[state.P_LEVEL_UNITS : state.P_LEVEL_UNITS + len(units)] = units
+        parameters[state.P_LEVEL_OFFSET : state.P_LEVEL_OFFSET + len(units)] = offsets
+        by_spread = self.residence.code_bytes == 0 and Metric.parse(self.entry.metric) is not Metric.IP
+        self.scalars[state.S_BIAS_STEP] = SPREAD_WEIGHT * float(meta["spread_step"]) if by_spread else 0.0
 
+    def _read_scale(self, router: Bundle) -> None:
+        for name in ("quantised_low", "quantised_step"):
+            self.arrays[name] = _NO_FLOATS
+            if self.shape.quantised:
+                self.arrays[name] = router.read(name)
+                check_vector(router.path, name, self.arrays[name], np.float32, self.entry.dim)
 
-def _read_quantizer(bundle: Bundle, prefix: str, arrays: dict[str, Any]) -> None:
-    arrays[f"{prefix}_rotation"] = bundle.read("rotation")
-    arrays[f"{prefix}_scale"] = float(bundle.meta["scale"])
-    arrays[f"{prefix}_starts"] = bundle.read("starts")
-    arrays[f"{prefix}_words"] = bundle.read("words")
+    def _read_pins(self, router: Bundle) -> None:
+        self.arrays["pin_index"], self.arrays["pinned"] = _NO_INTS, _NO_BYTES
+        if self.residence.pinned_pages == 0 or self.residence.direct_records:
+            return
+        page_count = int(self.parameters[state.P_PAGE_COUNT])
+        order = router.read("pin_order")
+        check_pin_order(router.path, order, page_count)
+        pins = np.unique(order[: self.residence.pinned_pages])
+        self.arrays["pin_index"] = np.full(page_count, -1, np.int32)
+        self.arrays["pin_index"][pins] = np.arange(len(pins), dtype=np.int32)
+        path, layout = self.folder / PAGES_FILE, self.layouts[PAGES_FILE]
+        self.arrays["pinned"] = read_pinned(path, layout, self.entry.rows, pins)
+        self.parameters[state.P_PINNED_PAGES] = len(pins)
 
+    def _read_quantizer(self, bundle: Bundle, prefix: str) -> int:
+        """Read what codes are made with; returns their bytes."""
+        rotation, starts, words = bundle.read("rotation"), bundle.read("starts"), bundle.read("words")
+        code_bytes = check_quantizer(bundle.path, self.entry.dim, rotation, starts, words)
+        self.arrays[f"{prefix}_rotation"] = rotation
+        self.arrays[f"{prefix}_scale"] = float(bundle.meta["scale"])
+        self.arrays[f"{prefix}_starts"] = starts
+        self.arrays[f"{prefix}_words"] = words
+        return code_bytes
 
-def _no_quantizer(prefix: str, arrays: dict[str, Any]) -> None:
-    arrays[f"{prefix}_rotation"] = _NO_ROTATION
-    arrays[f"{prefix}_scale"] = 1.0
-    arrays[f"{prefix}_starts"] = _NO_STARTS
-    arrays[f"{prefix}_words"] = _NO_FLOATS
+    def _no_quantizer(self, prefix: str) -> None:
+        self.arrays[f"{prefix}_rotation"] = _NO_ROTATION
+        self.arrays[f"{prefix}_scale"] = 1.0
+        self.arrays[f"{prefix}_starts"] = _NO_STARTS
+        self.arrays[f"{prefix}_words"] = _NO_FLOATS
 
+    def _read_codes(self) -> None:
+        if self.residence.code_bytes == 0:
+            self.arrays["page_codes"] = _NO_BYTES
+            self._no_quantizer("code")
+            return
+        path = self.folder / codes_file(self.residence.code_bytes)
+        with sound_fields(path), Bundle.open(path) as bundle:
+            code_bytes = self._read_quantizer(bundle, "code")
+            codes = bundle.read("codes")
+            slots = int(self.parameters[state.P_GROUPS] * self.parameters[state.P_GROUP_SLOTS])
+            check_code_length(path, codes, slots * (code_bytes + 1))
+            self.arrays["page_codes"] = codes
+            self.scalars[state.S_CODE_LOW] = float(bundle.meta["low"])
+            self.scalars[state.S_CODE_STEP] = float(bundle.meta["step"])
+        self.parameters[state.P_CODE_BYTES] = code_bytes
 
-def _read_codes(
-    folder: Path,
-    code_bytes: int,
-    parameters: npt.NDArray[np.int64],
-    scalars: npt.NDArray[np.float32],
-    arrays: dict[str, Any],
-) -> None:
-    if code_bytes == 0:
-        arrays["page_codes"] = _NO_BYTES
-        _no_quantizer("code", arrays)
-        return
-    with Bundle.open(folder / codes_file(code_bytes)) as bundle:
-        arrays["page_codes"] = bundle.read("codes")
-        _read_quantizer(bundle, "code", arrays)
-        scalars[state.S_CODE_LOW] = bundle.meta["low"]
-        scalars[state.S_CODE_STEP] = bundle.meta["step"]
-    parameters[state.P_CODE_BYTES] = (len(arrays["code_starts"])) // 2
-
-
-def _read_reps(
-    folder: Path,
-    rep_bytes: int,
-    parameters: npt.NDArray[np.int64],
-    scalars: npt.NDArray[np.float32],
-    arrays: dict[str, Any],
-) -> None:
-    if rep_bytes == 0:
-        _no_quantizer("rep", arrays)
-        return
-    with Bundle.open(folder / REPS_FILE) as bundle:
-        _read_quantizer(bundle, "rep", arrays)
-        scalars[state.S_REP_LOW] = bundle.meta["low"]
-        scalars[state.S_REP_STEP] = bundle.meta["step"]
-    parameters[state.P_REP_BYTES] = len(arrays["rep_starts"]) // 2
+    def _read_reps(self) -> None:
+        if self.residence.direct_records or self.shape.rep_bytes == 0 or self.shape.rep_capacity == 0:
+            self._no_quantizer("rep")
+            return
+        path = self.folder / REPS_FILE
+        with sound_fields(path), Bundle.open(path) as bundle:
+            code_bytes = self._read_quantizer(bundle, "rep")
+            check_rep_bytes(path, code_bytes, self.layouts[PAGES_FILE])
+            self.scalars[state.S_REP_LOW] = float(bundle.meta["low"])
+            self.scalars[state.S_REP_STEP] = float(bundle.meta["step"])
+        self.parameters[state.P_REP_BYTES] = code_bytes
