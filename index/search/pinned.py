@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pageann.errors import DamagedIndex
 from pageann.index.kernels.scan import LANES
-from pageann.storage.files import storage_errors
+from pageann.storage.files import flat_view, storage_errors
 from pageann.storage.format import FLAGS_OFFSET, VECTOR_COUNT_OFFSET, PageLayout
 from pageann.storage.pages import PAGE_BAD_COUNT, PAGE_SOUND, check_pages, page_fault
 
@@ -47,17 +47,18 @@ def read_pinned(
     Raises DamagedIndex, FormatTooNew or StorageError.
     """
     pinned = np.empty(len(numbers) * layout.page_bytes + LANES, np.uint8)
+    view = flat_view(pinned)
     most = max(1, _BLOCK_BYTES // layout.page_bytes)
     with storage_errors("read", path), path.open("rb", buffering=0) as file:
         done = 0
         while done < len(numbers):
             first, count = int(numbers[done]), _run_length(numbers[done:], most)
-            block = pinned[done * layout.page_bytes : (done + count) * layout.page_bytes]
-            if os.preadv(file.fileno(), [memoryview(block)], layout.page_offset(first)) != len(block):
+            place = slice(done * layout.page_bytes, (done + count) * layout.page_bytes)
+            if os.preadv(file.fileno(), [view[place]], layout.page_offset(first)) != len(view[place]):
                 raise DamagedIndex(
                     f"{path}: page {first} or one of the {count - 1} after it is cut short; "
                     "restore a copy of the index or build it again", str(path), first,
                 )  # fmt: skip
-            _check(path, layout, rows, first, block.reshape(count, layout.page_bytes))
+            _check(path, layout, rows, first, pinned[place].reshape(count, layout.page_bytes))
             done += count
     return pinned
