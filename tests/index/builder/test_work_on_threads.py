@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,46 +43,46 @@ def test_pieces_run_at_the_same_time() -> None:
     run_pieces(lambda piece: meeting.wait(), range(2), 2)
 
 
-class Announced(list[int]):
-    """Pieces that tell when all of them were handed out."""
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the pool of threads begins to close, that is when all has been cancelled that will be."""
+    event = threading.Event()
 
-    def __init__(self, count: int) -> None:
-        super().__init__(range(count))
-        self.handed_out = threading.Event()
+    class Pool(ThreadPoolExecutor):
+        def __exit__(self, *failure: Any) -> bool | None:
+            event.set()
+            return super().__exit__(*failure)
 
-    def __iter__(self) -> Iterator[int]:
-        yield from super().__iter__()
-        self.handed_out.set()
+    monkeypatch.setattr("pageann.index.builder.parallel.ThreadPoolExecutor", Pool)
+    return event
 
 
 @pytest.mark.parametrize("threads", [2, 4])
-def test_the_first_failure_is_raised_and_stops_the_rest(threads: int) -> None:
-    pieces = Announced(20_000)
+def test_the_first_failure_is_raised_and_stops_the_rest(threads: int, leaving: threading.Event) -> None:
     began: list[int] = []
 
     def work(piece: int) -> None:
-        assert pieces.handed_out.wait(timeout=30)
         began.append(piece)
         if piece == 0:
             raise ValueError("piece 0")
+        assert leaving.wait(timeout=30)
 
     with pytest.raises(ValueError, match="piece 0"):
-        run_pieces(work, pieces, threads)
-    assert len(began) < len(pieces)
+        run_pieces(work, range(100), threads)
+    assert len(began) <= 1 + threads
 
 
 @pytest.mark.parametrize("threads", [2, 4])
-def test_the_callback_cancels(threads: int) -> None:
-    pieces = Announced(20_000)
+def test_the_callback_cancels(threads: int, leaving: threading.Event) -> None:
     began: list[int] = []
 
     def work(piece: int) -> None:
-        assert pieces.handed_out.wait(timeout=30)
         began.append(piece)
+        assert piece == 0 or leaving.wait(timeout=30)
 
     with pytest.raises(BuildCancelled):
-        run_pieces(work, pieces, threads, cancel)
-    assert len(began) < len(pieces)
+        run_pieces(work, range(100), threads, cancel)
+    assert len(began) <= 1 + threads
 
 
 def cancel(finished: int, total: int) -> None:
