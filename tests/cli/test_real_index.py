@@ -20,7 +20,7 @@ from pageann.datasets.truth import exact_neighbours
 from pageann.types import Metric
 from tests.reference.program import Outcome
 
-ROWS, DIM, QUERIES = 3000, 16, 50
+ROWS, DIM, QUERIES = 6000, 32, 50
 
 
 def pageann(*arguments: object) -> Outcome:
