@@ -1,11 +1,12 @@
 """Codes of groups (the router) and of vectors (residuals to their group's coded centroid).
 
-For a vector x of a group with coded centroid c and residual r = x - c coded as r', a query q has
+For a vector x of a group with coded centroid c and residual r = x - c coded as r', let x' = c + r'.
+A query that is near x differs from it in a direction that has nothing to do with the error x - x', so
 
-    |q - x|^2 ~ |q - c|^2 + (|r|^2 + 2 <c, r'>) - 2 <q, r'>
+    |q - x|^2 ~ |q - x'|^2 - |x - x'|^2 = |q - c|^2 + (|r'|^2 - |r - r'|^2 + 2 <c, r'>) - 2 <q, r'>
 
-so one table a query serves all groups, and the bracket is one constant a vector, kept in 8 bits.
-With the true |r|^2 in it the estimate has no bias for residuals that are coded by conditional means.
+One table a query serves all groups, and the bracket is one constant a vector, kept in 8 bits.
+Taking the error off matters where estimates of different codes, and exact distances, compete.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> 
     return np.clip(np.rint((values - low) / step), 0, 255).astype(np.uint8)
 
 
-def group_spreads(
-    navigation: Navigation, arrangement: Arrangement, group_slots: int, threads: int
-) -> Floats:
+def group_spreads(navigation: Navigation, arrangement: Arrangement, group_slots: int, threads: int) -> Floats:
     """Mean squared residual of each group."""
     spreads = np.empty(len(arrangement.centroids), np.float32)
     step = max(1, _BLOCK_ROWS // group_slots)
@@ -136,6 +135,7 @@ def code_vectors(
     code_bytes: int,
     metric: Metric,
     *,
+    error_weight: float,
     rotate: bool,
     seed: int,
     threads: int,
@@ -143,7 +143,9 @@ def code_vectors(
     """Train on a sample of residuals and code every vector, slot by slot."""
     rows = len(arrangement.order)
     rng = np.random.default_rng(seed)
-    sample = np.arange(rows) if rows <= _SAMPLE_ROWS else np.sort(rng.choice(rows, _SAMPLE_ROWS, replace=False))
+    sample = (
+        np.arange(rows) if rows <= _SAMPLE_ROWS else np.sort(rng.choice(rows, _SAMPLE_ROWS, replace=False))
+    )
 
     def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
         centres = coded_centroids[slots // group_slots]
@@ -153,8 +155,10 @@ def code_vectors(
         if metric is Metric.IP:
             return np.zeros(len(block), np.float32)
         decoded = quantizer.decode(codes)
-        own = np.einsum("ij,ij->i", block, block)
-        return np.asarray(own + 2 * np.einsum("ij,ij->i", centres, decoded))
+        error = block - decoded
+        lengths = np.einsum("ij,ij->i", decoded, decoded)
+        lengths -= error_weight * np.einsum("ij,ij->i", error, error)
+        return np.asarray(lengths + 2 * np.einsum("ij,ij->i", centres, decoded))
 
     sample_residuals, sample_centres = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed)

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from pageann.errors import InvalidArgument
+from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import Shape
 from pageann.storage.format import LARGEST_PAGE_BYTES, PAGE_HEADER_BYTES, SMALLEST_PAGE_BYTES
 from pageann.types import Metric
 
-__all__ = ["choose_shape"]
+__all__ = ["Plan", "plan_shape"]
 
-LANES = 32
-LEAST_CAPACITY = 2
-_CODES_FROM_BYTES = 6.5
-"""Resident bytes a vector from which codes of all vectors beat codes of page centroids alone."""
-
-
-def _row_bytes(rows: int) -> int:
-    return 4 if rows <= 2**32 - 1 else 8
+_LEAST_CAPACITY = 2
+_LAST_SHORT_ROW = 2**32 - 1
+_ROUTER_BYTES = 32
+_PAGE_ROUTER_BYTES = 12
+"""Of the code of one page's centroid where nothing else is resident."""
+_GOOD_CODE_BYTES = 9
+"""Codes from which pages full of vectors need fewer reads than pages with representatives."""
+_LEAST_CODE_BYTES = 4
+_MOST_CODE_BYTES = 512
+_COARSE_FROM_BYTES = 6.5
+"""Resident bytes a vector from which coarse codes of all vectors are worth having."""
+_FINE_REP_BYTES = 32
+_REP_BYTES = 12
+_VECTOR_SHARE = 0.39
+"""Share of a page that holds vectors where no codes are resident: 12 of 128 bytes on 4 KiB."""
+_VECTOR_SHARE_WITH_CODES = 0.52
+_MOST_LINKS = 64
+_MOST_ROTATED = 2048
+_ROTATION_SHARE = 0.08
+_SCRATCH_BYTES = 2.5e6
+_LEAST_SCRATCH_BYTES = 100e3
+_SCRATCH_SHARE = 0.08
 
 
 def _capacity(page_bytes: int, vector_bytes: int, row_bytes: int) -> int:
@@ -36,36 +52,47 @@ def _page_for(vector_bytes: int, row_bytes: int, least: int, page_bytes: int) ->
     return 0
 
 
-def choose_shape(
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of an index, and which of its codes get a rotation."""
+
+    shape: Shape
+    rotate: frozenset[str]
+
+
+def plan_shape(
     rows: int,
     dim: int,
-    dtype: np.dtype[np.generic],
+    dtype: np.dtype[Any],
     metric: Metric,
     memory_bytes: int,
     page_bytes: int | None,
-) -> Shape:
+) -> Plan:
     """The shape of an index of ``rows`` x ``dim`` for ``memory_bytes`` of RAM.
 
-    With enough memory for codes of all vectors, pages are full of vectors; with less, half of each
-    page or more goes to representatives. Raises InvalidArgument where ``page_bytes`` is too small.
+    With enough memory for good codes of all vectors, pages are full of vectors; with less, half of
+    each page or more goes to representatives of its neighbours. Raises InvalidArgument where
+    ``page_bytes`` is too small.
     """
-    row_bytes = _row_bytes(rows)
+    row_bytes = 4 if rows <= _LAST_SHORT_ROW else 8
     vector_bytes = dim * dtype.itemsize
     wanted = page_bytes or SMALLEST_PAGE_BYTES
-    quantised = dtype.itemsize > 1 and _capacity(wanted, vector_bytes, row_bytes) < LEAST_CAPACITY
+    quantised = dtype.itemsize > 1 and _capacity(wanted, vector_bytes, row_bytes) < _LEAST_CAPACITY
     stored_bytes = dim if quantised else vector_bytes
-    page = _page_for(stored_bytes, row_bytes, LEAST_CAPACITY, wanted)
+    page = _page_for(stored_bytes, row_bytes, _LEAST_CAPACITY, wanted)
     if not page or (page_bytes and page != page_bytes):
-        needed = _page_for(stored_bytes, row_bytes, LEAST_CAPACITY, SMALLEST_PAGE_BYTES)
+        needed = _page_for(stored_bytes, row_bytes, _LEAST_CAPACITY, SMALLEST_PAGE_BYTES)
         raise InvalidArgument(
             f"page_bytes={page_bytes}: vectors of {dim} x {dtype} need pages of {needed} bytes; leave it out"
         )
     exact_page = _page_for(vector_bytes, row_bytes, 1, SMALLEST_PAGE_BYTES) if quantised else 0
-    shape = Shape(
+    most = min(_capacity(page, stored_bytes, row_bytes), rows)
+    room = _Room(rows, dim, memory_bytes)
+    base = Shape(
         page_bytes=page,
-        capacity=min(_capacity(page, stored_bytes, row_bytes), max(rows, 1)),
+        capacity=most,
         group_pages=1,
-        router_bytes=min(32, -(-dim // 2)),
+        router_bytes=min(_ROUTER_BYTES, -(-dim // 2)),
         code_bytes=(),
         rep_bytes=0,
         rep_capacity=0,
@@ -75,7 +102,87 @@ def choose_shape(
         exact_capacity=_capacity(exact_page, vector_bytes, row_bytes) if quantised else 0,
         row_bytes=row_bytes,
     )
-    per_vector = memory_bytes / rows
-    if per_vector >= _CODES_FROM_BYTES:
-        return _with_codes(shape, dim, stored_bytes, per_vector)
-    return _with_representatives(shape, dim, stored_bytes, per_vector)
+    shape = _full_pages(base, room)
+    if not shape.code_bytes or shape.code_bytes[0] < min(_GOOD_CODE_BYTES, -(-dim // 2)):
+        shape = _pages_with_representatives(base, room, stored_bytes)
+    return Plan(_with_links(shape, stored_bytes), room.rotations(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """The budget, and what must come out of it before codes do."""
+
+    rows: int
+    dim: int
+    memory_bytes: int
+
+    def rotates(self, kinds: int) -> bool:
+        """Whether ``kinds`` rotations are a small part of the budget."""
+        return self.dim <= _MOST_ROTATED and 2 * self.dim**2 * kinds <= _ROTATION_SHARE * self.memory_bytes
+
+    def rotations(self, shape: Shape) -> frozenset[str]:
+        """Which codes get one."""
+        kinds = ["router"]
+        kinds += ["codes"] if shape.code_bytes else []
+        kinds += ["reps"] if shape.rep_capacity else []
+        return frozenset(kinds) if self.rotates(len(kinds)) else frozenset()
+
+    def code_bytes(self, shape: Shape, kinds: int) -> int:
+        """Bytes of a code that fit for every vector, beside all else; 0 or less: none do."""
+        rotation = 2 * self.dim**2 if self.rotates(kinds) else 0
+        tables = kinds * (rotation + 64 * self.dim + 4 * 2 * self.dim)
+        groups = shape.group_count(self.rows)
+        router = groups * (1 + 1 / 31) * (shape.router_bytes + 1) + 64 * (shape.router_bytes + 1)
+        scratch = min(_SCRATCH_BYTES, max(_LEAST_SCRATCH_BYTES, _SCRATCH_SHARE * self.memory_bytes))
+        left = self.memory_bytes - tables - router - scratch
+        return int(left // (groups * shape.group_slots)) - 1
+
+
+def _grouped(shape: Shape) -> Shape:
+    """With the pages of a group holding about one block of lanes together."""
+    return replace(shape, group_pages=max(1, round(LANES / shape.capacity)))
+
+
+def _full_pages(base: Shape, room: _Room) -> Shape:
+    """Pages full of vectors, and codes of all vectors in RAM."""
+    shape = _grouped(base)
+    widest = -(-room.dim // 2)
+    width = min(widest, room.code_bytes(shape, 2), _MOST_CODE_BYTES)
+    if width < 1:
+        return shape
+    narrow = _Room(room.rows, room.dim, room.memory_bytes // 3).code_bytes(shape, 2)
+    widths = (width, narrow) if _LEAST_CODE_BYTES <= narrow < width else (width,)
+    return replace(shape, code_bytes=widths)
+
+
+def _pages_with_representatives(base: Shape, room: _Room, stored_bytes: int) -> Shape:
+    """Pages with room for codes of their neighbours; coarse codes in RAM where they fit."""
+    place = stored_bytes + base.row_bytes
+    budget_a_row = room.memory_bytes / room.rows
+    with_codes = budget_a_row >= _COARSE_FROM_BYTES
+    share = _VECTOR_SHARE_WITH_CODES if with_codes else _VECTOR_SHARE
+    capacity = max(1, min(base.capacity, int((base.page_bytes - PAGE_HEADER_BYTES) * share / place)))
+    shape = replace(base, capacity=capacity)
+    if with_codes:
+        shape = _grouped(shape)
+        width = min(-(-room.dim // 2), room.code_bytes(shape, 3))
+        if width >= _LEAST_CODE_BYTES:
+            return _with_reps(replace(shape, code_bytes=(width,)), stored_bytes, room.dim, _FINE_REP_BYTES)
+        shape = replace(shape, group_pages=1)
+    fitting = int(0.85 * room.memory_bytes / shape.group_count(room.rows)) - 2
+    router = max(4, min(_PAGE_ROUTER_BYTES, fitting, -(-room.dim // 2)))
+    return _with_reps(replace(shape, router_bytes=router), stored_bytes, room.dim, _REP_BYTES)
+
+
+def _with_reps(shape: Shape, stored_bytes: int, dim: int, rep_bytes: int) -> Shape:
+    width = min(rep_bytes, -(-dim // 2))
+    used = PAGE_HEADER_BYTES + shape.capacity * (stored_bytes + shape.row_bytes) + 8
+    count = max(0, (shape.page_bytes - used) // (4 + width + 1))
+    return replace(shape, rep_bytes=width if count else 0, rep_capacity=count)
+
+
+def _with_links(shape: Shape, stored_bytes: int) -> Shape:
+    """Links to other pages fill what is left of a page."""
+    used = PAGE_HEADER_BYTES + shape.capacity * (stored_bytes + shape.row_bytes) + shape.row_bytes
+    used += shape.rep_capacity * (4 + shape.rep_bytes + 1)
+    return replace(shape, link_capacity=max(0, min(_MOST_LINKS, (shape.page_bytes - used) // 4)))

@@ -136,6 +136,11 @@ def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase)
     return BuiltSegment(written, order, arrangement.residual_energy)
 
 
+def error_weight(role: str, code_bytes: int, dim: int) -> float:
+    """What part of its coding error is taken off a vector's estimate; see :mod:`.coding`."""
+    return 1.0
+
+
 def _write_codes(
     build: SegmentInput,
     arrangement: Arrangement,
@@ -153,7 +158,7 @@ def _write_codes(
         role = "reps" if width == shape.rep_bytes else "codes"
         codes = code_vectors(
             build.navigation, arrangement, coded_centroids, shape.group_slots, width, build.metric,
-            rotate=role in build.rotate, seed=build.seed, threads=build.threads,
+            error_weight=error_weight(role, width, build.vectors.shape[1]), rotate=role in build.rotate, seed=build.seed, threads=build.threads,
         )  # fmt: skip
         if width in shape.code_bytes:
             name = codes_file(width)

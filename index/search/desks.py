@@ -10,7 +10,7 @@ from pageann.index.kernels.state import Resident
 from pageann.index.kernels.uring_search import search_over_ring
 from pageann.index.search.part import Part
 from pageann.index.search.rounds import ReadBatch, search_blocking
-from pageann.index.search.workspace import Workspace, WorkspaceSize
+from pageann.index.search.workspace import Workspace, WorkspaceFacts, WorkspaceSize
 from pageann.storage.io.contract import ReadDriver
 from pageann.storage.io.faults import Fault, FaultTable
 from pageann.storage.io.libc import error_name
@@ -38,9 +38,10 @@ class Desk(Protocol):
 class DeskMemory:
     """The memory of a worker's queries, kept from call to call while their size stays the same."""
 
-    def __init__(self, resident: Resident, slots: int) -> None:
+    def __init__(self, resident: Resident, slots: int, scratch_bytes: int = 0) -> None:
         self._resident = resident
         self._slots = slots
+        self._scratch_bytes = scratch_bytes
         self._workspace: Workspace | None = None
         self._batch: ReadBatch | None = None
 
@@ -48,9 +49,17 @@ class DeskMemory:
         """Memory for queries of ``size``; that of another size is freed."""
         if self._workspace is None or self._workspace.size != size:
             self.close()
-            slots = max(1, min(self._slots, ENTRIES_MAX // size.width))
+            slots = max(1, min(self._slots, ENTRIES_MAX // size.width, self._fitting(size)))
             self._workspace = Workspace(self._resident, slots, size)
         return self._workspace
+
+    def _fitting(self, size: WorkspaceSize) -> int:
+        """How many queries of ``size`` the scratch holds; all where it has no limit."""
+        if self._scratch_bytes == 0:
+            return self._slots
+        facts = WorkspaceFacts.of_parameters(self._resident.parameters)
+        shared = facts.bytes(0, size)
+        return (self._scratch_bytes - shared) // (facts.bytes(1, size) - shared)
 
     def batch(self, workspace: Workspace) -> ReadBatch:
         """Room for the reads of one round of all queries of ``workspace``."""
@@ -73,9 +82,11 @@ class DeskMemory:
 class RingDesk:
     """Searches over an io_uring of its own."""
 
-    def __init__(self, resident: Resident, slots: int, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self, resident: Resident, slots: int, faults: Sequence[Fault] = (), scratch_bytes: int = 0
+    ) -> None:
         self._resident = resident
-        self._memory = DeskMemory(resident, slots)
+        self._memory = DeskMemory(resident, slots, scratch_bytes)
         self._faults = FaultTable(faults)
         self._ring: Ring | None = None
 
@@ -127,9 +138,9 @@ class RingDesk:
 class BatchDesk:
     """Searches over a driver that reads in batches, which it shares with other desks."""
 
-    def __init__(self, resident: Resident, slots: int, driver: ReadDriver) -> None:
+    def __init__(self, resident: Resident, slots: int, driver: ReadDriver, scratch_bytes: int = 0) -> None:
         self._resident = resident
-        self._memory = DeskMemory(resident, slots)
+        self._memory = DeskMemory(resident, slots, scratch_bytes)
         self._driver = driver
 
     def search(self, part: Part) -> None:

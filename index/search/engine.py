@@ -42,12 +42,15 @@ class _Crew(Protocol):
     def abandon(self) -> None: ...
 
 
-def _make_crew(resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault]) -> _Crew:
+def _make_crew(
+    resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault], scratch_bytes: int
+) -> _Crew:
+    scratch = scratch_bytes // min(workers, slots)
     if driver == "uring":
-        return ThreadCrew(lambda share: RingDesk(resident, share, faults), workers, slots)
+        return ThreadCrew(lambda share: RingDesk(resident, share, faults, scratch), workers, slots)
     if driver == "threads":
         reader = ThreadsDriver(_READS_IN_FLIGHT, FaultTable(faults))
-        return ThreadCrew(lambda share: BatchDesk(resident, share, reader), workers, slots, reader)
+        return ThreadCrew(lambda share: BatchDesk(resident, share, reader, scratch), workers, slots, reader)
     if driver == "aio":
         from pageann.index.search.aio_crew import AioCrew
         from pageann.storage.io.aio import AioDriver
@@ -62,20 +65,28 @@ class Engine:
     ``driver`` is ``uring``, ``threads`` or ``aio``. At most ``slots`` queries are in flight, shared
     out among at most ``workers`` worker threads (aio: coroutines of one query each); all others wait.
     Each worker keeps the memory of its last call, so memory does not grow with the number or the
-    variety of calls. ``faults`` befall the reads of each worker (for tests).
+    variety of calls; with ``scratch_bytes`` queries in flight are so few that their memory stays within
+    it (threads and uring; at least one a worker). ``faults`` befall the reads of each worker (for tests).
 
     Belongs to the process that made it: in a forked child all calls raise IndexClosed.
     """
 
     def __init__(
-        self, segment: LoadedSegment, driver: str, *, workers: int, slots: int, faults: Sequence[Fault] = ()
+        self,
+        segment: LoadedSegment,
+        driver: str,
+        *,
+        workers: int,
+        slots: int,
+        scratch_bytes: int = 0,
+        faults: Sequence[Fault] = (),
     ) -> None:
         if workers < 1 or slots < 1:
             raise InvalidArgument(f"workers={workers}, slots={slots}: an engine needs at least 1 of each")
         self._segment = segment
         self._made_in = fork.generation()
         self._closed = False
-        self._crew = _make_crew(segment.resident, driver, workers, slots, faults)
+        self._crew = _make_crew(segment.resident, driver, workers, slots, faults, scratch_bytes)
         self._finalizer = weakref.finalize(self, self._crew.abandon)
         self._finalizer.atexit = False
 

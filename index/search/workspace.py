@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from pageann.index.kernels.codes import CODEWORDS
 from pageann.index.kernels.route import LEAST_CELLS
@@ -28,7 +31,10 @@ from pageann.index.kernels.state import (
 )
 from pageann.storage.io.buffers import AlignedBuffer
 
-__all__ = ["Workspace", "WorkspaceSize"]
+__all__ = ["Workspace", "WorkspaceFacts", "WorkspaceSize"]
+
+_SPARE_BYTES = 4096
+"""Behind the last page buffer, which scans may read beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,80 +50,100 @@ class WorkspaceSize:
     width: int
     """Most pages of a round."""
 
-    def units(self, resident: Resident) -> int:
-        """Places for scores of router units: the most that one level scores, and its chosen cells."""
-        parameters = resident.parameters
-        start = int(parameters[P_START_LEVEL])
-        top = int(parameters[P_LEVEL_UNITS + start])
-        cells = max(self.cells, LEAST_CELLS)
-        return max(-(-top // LANES) * LANES, cells * LANES) + cells + LANES
-
-    def frontier(self, resident: Resident) -> int:
-        """Places of the frontier."""
-        return max(1, min(self.scan_groups, int(resident.parameters[P_LEVEL_UNITS])))
-
     def visited(self) -> int:
         """Places of the table of pages asked for: a power of two, a quarter full at the usual effort."""
         return 1 << (4 * (self.effort + self.width) + 64).bit_length()
 
 
-def _buffer_bytes(resident: Resident) -> int:
-    parameters = resident.parameters
-    page_bytes = int(parameters[P_PAGE_LAYOUT + LAYOUT_PAGE_BYTES])
-    if parameters[P_RERANK]:
-        page_bytes = max(page_bytes, int(parameters[P_EXACT_LAYOUT + LAYOUT_PAGE_BYTES]))
-    return page_bytes
+@dataclass(frozen=True, slots=True)
+class WorkspaceFacts:
+    """What the memory of a query depends on, besides the call: facts of an open index."""
+
+    dim: int
+    table_rows: int
+    """Most bytes of a code of any kind."""
+    quantised: bool
+    buffer_bytes: int
+    """Bytes of the longest read of a search."""
+    groups: int
+    """Units of the router's lowest level."""
+    start_units: int
+    """Units of the level that is scored whole."""
+
+    @classmethod
+    def of_parameters(cls, parameters: npt.NDArray[np.int64]) -> Self:
+        """The facts that an index's parameters state."""
+        buffer_bytes = int(parameters[P_PAGE_LAYOUT + LAYOUT_PAGE_BYTES])
+        if parameters[P_RERANK]:
+            buffer_bytes = max(buffer_bytes, int(parameters[P_EXACT_LAYOUT + LAYOUT_PAGE_BYTES]))
+        return cls(
+            dim=int(parameters[P_DIM]),
+            table_rows=int(
+                max(parameters[P_ROUTER_BYTES], parameters[P_CODE_BYTES], parameters[P_REP_BYTES])
+            ),
+            quantised=bool(parameters[P_QUANTISED]),
+            buffer_bytes=buffer_bytes,
+            groups=int(parameters[P_LEVEL_UNITS]),
+            start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
+        )
+
+    def units(self, size: WorkspaceSize) -> int:
+        """Places for scores of router units: the most that one level scores, and its chosen cells."""
+        cells = max(size.cells, LEAST_CELLS)
+        return max(-(-self.start_units // LANES) * LANES, cells * LANES) + cells + LANES
+
+    def arrays(self, slots: int, size: WorkspaceSize) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of each array of :class:`Work` but ``buffers``."""
+        frontier = max(1, min(size.scan_groups, self.groups))
+        units = self.units(size)
+        return {
+            "call": ((CALL_COUNT,), np.int64),
+            "counters": ((slots, COUNTER_COUNT), np.int64),
+            "query": ((slots, self.dim), np.float64),
+            "query_integer": ((slots, self.dim), np.int32),
+            "nav": ((slots, self.dim), np.float32),
+            "quantised": ((slots, 2 * self.dim if self.quantised else 0), np.float32),
+            "query_scalars": ((slots, 4), np.float64),
+            "tables": ((slots, 3, self.table_rows * TABLE_BYTES), np.uint8),
+            "table_scalars": ((slots, 3, 2), np.float32),
+            "frontier_scores": ((slots, frontier), np.float32),
+            "frontier": ((slots, frontier), np.int32),
+            "pool_scores": ((slots, size.effort), np.float32),
+            "pool_slots": ((slots, size.effort), np.int64),
+            "pool_states": ((slots, size.effort), np.uint8),
+            "top_distances": ((slots, size.k), np.float64),
+            "top_rows": ((slots, size.k), np.int64),
+            "top_slots": ((slots, size.k), np.int64),
+            "visited": ((slots, size.visited()), np.int64),
+            "wanted": ((slots, size.width), np.int64),
+            "wanted_addresses": ((slots, size.width), np.int64),
+            "wanted_results": ((slots, size.width), np.int32),
+            "unit_scores": ((units,), np.float32),
+            "units": ((units,), np.int32),
+            "rotated": ((max(self.dim, LANES),), np.float32),
+            "table_values": ((2 * CODEWORDS * self.table_rows,), np.float32),
+            "sums": ((LANES,), np.uint16),
+        }
+
+    def bytes(self, slots: int, size: WorkspaceSize) -> int:
+        """Bytes of a workspace of ``slots`` queries."""
+        arrays = self.arrays(slots, size).values()
+        held = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays)
+        return held + slots * size.width * (self.buffer_bytes + 8) + _SPARE_BYTES
 
 
 class Workspace:
     """A :class:`Work` of ``slots`` queries and the page buffers behind it; ``close`` frees those."""
 
     def __init__(self, resident: Resident, slots: int, size: WorkspaceSize) -> None:
-        parameters = resident.parameters
-        dim = int(parameters[P_DIM])
-        table_rows = int(max(parameters[P_ROUTER_BYTES], parameters[P_CODE_BYTES], parameters[P_REP_BYTES]))
-        quantised = 2 * dim if parameters[P_QUANTISED] else 0
-        buffer_bytes = _buffer_bytes(resident)
+        facts = WorkspaceFacts.of_parameters(resident.parameters)
         self.slots = slots
         self.size = size
-        self._memory = AlignedBuffer(max(1, slots * size.width) * buffer_bytes + 4096)
-        buffers = self._memory.address + buffer_bytes * np.arange(slots * size.width, dtype=np.int64)
-        frontier, visited, units = size.frontier(resident), size.visited(), size.units(resident)
-        self.work = Work(
-            call=np.zeros(CALL_COUNT, np.int64),
-            counters=np.zeros((slots, COUNTER_COUNT), np.int64),
-            query=np.zeros((slots, dim), np.float64),
-            query_integer=np.zeros((slots, dim), np.int32),
-            nav=np.zeros((slots, dim), np.float32),
-            quantised=np.zeros((slots, quantised), np.float32),
-            query_scalars=np.zeros((slots, 4), np.float64),
-            tables=np.zeros((slots, 3, table_rows * TABLE_BYTES), np.uint8),
-            table_scalars=np.zeros((slots, 3, 2), np.float32),
-            frontier_scores=np.zeros((slots, frontier), np.float32),
-            frontier=np.zeros((slots, frontier), np.int32),
-            pool_scores=np.zeros((slots, size.effort), np.float32),
-            pool_slots=np.zeros((slots, size.effort), np.int64),
-            pool_states=np.zeros((slots, size.effort), np.uint8),
-            top_distances=np.zeros((slots, size.k), np.float64),
-            top_rows=np.zeros((slots, size.k), np.int64),
-            top_slots=np.zeros((slots, size.k), np.int64),
-            visited=np.zeros((slots, visited), np.int64),
-            wanted=np.zeros((slots, size.width), np.int64),
-            wanted_addresses=np.zeros((slots, size.width), np.int64),
-            wanted_results=np.zeros((slots, size.width), np.int32),
-            buffers=buffers.reshape(slots, size.width),
-            unit_scores=np.zeros(units, np.float32),
-            units=np.zeros(units, np.int32),
-            rotated=np.zeros(max(dim, LANES), np.float32),
-            table_values=np.zeros(2 * CODEWORDS * table_rows, np.float32),
-            sums=np.zeros(LANES, np.uint16),
-        )
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all arrays and buffers."""
-        arrays = sum(array.nbytes for array in self.work)
-        return arrays + self._memory.nbytes
+        self.bytes = facts.bytes(slots, size)
+        self._memory = AlignedBuffer(slots * size.width * facts.buffer_bytes + _SPARE_BYTES)
+        places = np.arange(slots * size.width, dtype=np.int64).reshape(slots, size.width)
+        arrays = {name: np.zeros(*form) for name, form in facts.arrays(slots, size).items()}
+        self.work = Work(buffers=self._memory.address + facts.buffer_bytes * places, **arrays)
 
     def close(self) -> None:
         """Free the page buffers; nothing may be reading into them."""

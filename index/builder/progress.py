@@ -1,0 +1,74 @@
+"""Phases of a build, and the one callback that hears of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from pageann.errors import BuildCancelled
+from pageann.results import Progress
+
+__all__ = ["Phases", "ProgressCallback"]
+
+ProgressCallback = Callable[[Progress], bool | None]
+
+_LEAST_SECONDS_BETWEEN = 0.1
+
+
+class Phases:
+    """Times the phases of a build and tells ``callback``, which may return False to cancel."""
+
+    def __init__(self, names: tuple[str, ...], callback: ProgressCallback | None) -> None:
+        self._names = names
+        self._callback = callback
+        self._begin = self._phase_begin = self._told = time.monotonic()
+        self._current = ""
+        self._seconds: list[tuple[str, float]] = []
+
+    def start(self, name: str) -> Callable[[int, int], None]:
+        """Begin a phase; returns what reports its progress as (done, total)."""
+        self._close_phase()
+        self._current = name
+        self._phase_begin = time.monotonic()
+        self._tell(0, 0, always=True)
+
+        def done(finished: int, total: int) -> None:
+            self._tell(finished, total, always=finished == total)
+
+        return done
+
+    def finish(self) -> tuple[tuple[str, float], ...]:
+        """(name, seconds) of all phases."""
+        self._close_phase()
+        return tuple(self._seconds)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Since the start of the build."""
+        return time.monotonic() - self._begin
+
+    def _close_phase(self) -> None:
+        if self._current:
+            self._seconds.append((self._current, time.monotonic() - self._phase_begin))
+            self._current = ""
+
+    def _tell(self, finished: int, total: int, *, always: bool) -> None:
+        now = time.monotonic()
+        if self._callback is None or (not always and now - self._told < _LEAST_SECONDS_BETWEEN):
+            return
+        self._told = now
+        spent = now - self._phase_begin
+        rate = finished / spent if spent > 0 else 0.0
+        event = Progress(
+            phase=self._current,
+            phase_number=self._names.index(self._current) + 1,
+            phase_count=len(self._names),
+            done=finished,
+            total=total,
+            rate_per_second=rate,
+            eta_seconds=(total - finished) / rate if rate > 0 else math.inf,
+            elapsed_seconds=now - self._begin,
+        )
+        if self._callback(event) is False:
+            raise BuildCancelled("the build was cancelled; nothing was published")

@@ -1,0 +1,316 @@
+"""An open index: a segment with its plan, calibration, ids and engine, behind the public API."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.datasets.validate import check_queries
+from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument
+from pageann.index.kernels import state
+from pageann.index.search.effort import Calibration
+from pageann.index.search.engine import Answers, CallOptions, Engine
+from pageann.index.search.ids import IdMap
+from pageann.index.search.load import LoadedSegment, load_segment
+from pageann.index.search.outcome import exact_stats, padded_result, range_result, stats_of
+from pageann.index.search.planner import OpenPlan, plan_open, raw_bytes
+from pageann.index.search.records import RecordReader
+from pageann.index.search.workspace import WorkspaceFacts
+from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE, PAGES_FILE
+from pageann.results import RangeResult, SearchResult
+from pageann.storage.directory import IndexDirectory
+from pageann.storage.io.probe import Choice, probe
+from pageann.storage.manifest import Manifest, SegmentEntry
+from pageann.storage.whole import read_listed
+from pageann.types import ByteSize, Metric, format_bytes
+
+__all__ = ["CallPlan", "OpenedIndex", "Quality"]
+
+_UNLIMITED_READS = 1 << 40
+_FIRST_RANGE_K = 64
+_DEFAULT_SLOTS_PER_WORKER = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How hard to look: one of the three."""
+
+    recall: float = 0.0
+    effort: int = 0
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """A checked call."""
+
+    queries: npt.NDArray[np.float32]
+    integral: bool
+    k: int
+    quality: Quality
+    radius: float | None
+    deadline_ns: int
+    max_reads: int
+
+
+class OpenedIndex:
+    """See :class:`pageann.Index`, which is its public face."""
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        segment: LoadedSegment,
+        plan: OpenPlan,
+        calibration: Calibration,
+        ids: IdMap,
+        choice: Choice,
+        threads: int,
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.entry = segment.entry
+        self.plan = plan
+        self._segment = segment
+        self._calibration = calibration
+        self._tuning = calibration.tuning(plan.residence.code_bytes)
+        self._facts = WorkspaceFacts.of_parameters(segment.resident.parameters)
+        self._ids = ids
+        self._records = RecordReader.of_segment(segment)
+        self._choice = choice
+        self._threads = threads
+        self._closed = False
+        self._lock = threading.Lock()
+        self._totals = {"queries": 0, "reads": 0, "kib": 0.0}
+        self._workers, slots = self._crew_size()
+        self._engine = Engine(
+            segment, choice.driver, workers=self._workers, slots=slots, scratch_bytes=plan.scratch_bytes
+        )
+
+    @classmethod
+    def open(cls, path: Path, memory: ByteSize | None, io: str, threads: int) -> Self:
+        """Open the current version; a reader that loses it to a new one opens that."""
+        directory = IndexDirectory(path)
+        return directory.open_current(lambda manifest: cls._open(directory, manifest, memory, io, threads))
+
+    @classmethod
+    def _open(
+        cls, directory: IndexDirectory, manifest: Manifest, memory: ByteSize | None, io: str, threads: int
+    ) -> Self:
+        entry = manifest.segments[0]
+        folder = directory.file_path(entry, PAGES_FILE).parent
+        calibration = _read_calibration(folder, entry)
+        built_for = int(manifest.options["memory_bytes"])
+        budget = built_for if memory is None else memory.resolve(raw_bytes(entry))
+        plan = plan_open(entry, budget, threads, calibration.tunings)
+        choice = probe(folder / PAGES_FILE, io)
+        segment = load_segment(folder, entry, plan.residence)
+        try:
+            ids = IdMap.open(
+                folder / IDS_FILE, entry.meta["ids"], entry.rows, entry.tag, resident=plan.ids_resident
+            )
+            try:
+                return cls(directory.path, manifest, segment, plan, calibration, ids, choice, threads)
+            except BaseException:
+                ids.close()
+                raise
+        except BaseException:
+            segment.close()
+            raise
+
+    @property
+    def metric(self) -> Metric:
+        """How vectors are compared."""
+        return Metric.parse(self.entry.metric)
+
+    def _crew_size(self) -> tuple[int, int]:
+        """(workers, queries in flight) that the scratch was planned for."""
+        size = self._tuning.size(10, 40, self._segment.shape.group_slots, self.plan.width)
+        one = self._facts.bytes(1, size)
+        if self._choice.driver == "aio":
+            return 1, max(1, self.plan.scratch_bytes // one)
+        workers = self.plan.workers
+        return workers, _DEFAULT_SLOTS_PER_WORKER * workers
+
+    def plan_call(
+        self,
+        queries: Any,
+        k: int,
+        quality: Quality,
+        radius: float | None,
+        deadline_ns: int,
+        max_reads: int | None,
+    ) -> CallPlan:
+        """Check what a call asks for. Raises InvalidArgument or IndexClosed."""
+        self._require_open()
+        if max_reads is not None and (isinstance(max_reads, bool) or int(max_reads) < 1):
+            raise InvalidArgument(f"max_page_reads={max_reads!r}: give a number of at least 1")
+        if radius is not None and (isinstance(radius, bool) or not np.isfinite(radius)):
+            raise InvalidArgument(f"radius={radius!r}: give a finite distance")
+        values, integral = check_queries(queries, self.entry.dim, self.entry.dtype, self.metric)
+        limit = _UNLIMITED_READS if max_reads is None else int(max_reads)
+        return CallPlan(
+            values, integral, k, quality, None if radius is None else float(radius), deadline_ns, limit
+        )
+
+    def search(self, call: CallPlan, stats: bool) -> SearchResult:
+        """Answer a k-nearest call."""
+        if call.quality.exact:
+            return self._exact(call, stats)
+        options, warnings = self._options(call, call.k)
+        answers = self._engine.run(call.queries, options)
+        return self._result(answers, call.k, options, warnings, stats)
+
+    async def asearch(self, call: CallPlan, stats: bool) -> SearchResult:
+        """Answer a k-nearest call of a coroutine."""
+        options, warnings = self._options(call, call.k)
+        answers = await self._engine.arun(call.queries, options)
+        return self._result(answers, call.k, options, warnings, stats)
+
+    def search_range(self, call: CallPlan, stats: bool) -> RangeResult:
+        """All rows within a radius: k-nearest calls with growing k until the last row lies outside."""
+        assert call.radius is not None
+        if call.quality.exact:
+            raise InvalidArgument("radius cannot be combined with exact; give recall or effort")
+        rows = self.entry.rows
+        pending = np.arange(len(call.queries))
+        found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
+            (np.empty(0, np.int64), np.empty(0)) for _ in pending
+        ]
+        counters = np.zeros((len(pending), state.COUNTER_COUNT), np.int64)
+        k = min(_FIRST_RANGE_K, rows)
+        warnings: tuple[str, ...] = ()
+        while True:
+            options, warnings = self._options(call, k)
+            answers = self._engine.run(call.queries[pending], options)
+            counters[pending] += answers.counters
+            inside = answers.distances <= call.radius
+            for place, query in enumerate(pending):
+                held = inside[place] & (answers.rows[place] >= 0)
+                found[query] = (answers.rows[place][held], answers.distances[place][held])
+            full = inside.all(axis=1) & (answers.counts == k)
+            pending = pending[full]
+            if len(pending) == 0 or k >= rows:
+                break
+            k = min(rows, 4 * k)
+        inner = [near for near, _ in found] or [np.empty(0, np.int64)]
+        ids, reads, kib = self._ids.ids_of_rows(np.concatenate(inner))
+        measured = stats_of(counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
+        self._count(len(call.queries), int(measured.reads.sum()), float(measured.kib.sum()))
+        return range_result(found, ids, measured if stats else None)
+
+    def _options(self, call: CallPlan, k: int) -> tuple[CallOptions, tuple[str, ...]]:
+        """Settings for k nearest rows, within the memory that is planned for queries in flight."""
+        kept = min(k, self.entry.rows)
+        warnings: tuple[str, ...] = ()
+        if call.quality.effort:
+            effort = max(call.quality.effort, kept)
+        else:
+            effort, warning = self._calibration.effort_for(
+                call.quality.recall, kept, self.plan.residence.code_bytes
+            )
+            warnings = (warning,) if warning else ()
+        effort = max(min(effort, self.entry.rows), kept)
+        share = self.plan.scratch_bytes // self._workers
+        width = self.plan.width
+        size = self._tuning.size(kept, effort, self._segment.shape.group_slots, width)
+        while self._facts.bytes(1, size) > share and width > 1:
+            width //= 2
+            size = self._tuning.size(kept, effort, self._segment.shape.group_slots, width)
+        needed = self._facts.bytes(1, size)
+        if needed > share:
+            raise InvalidArgument(
+                f"k={k} at effort {effort} takes {format_bytes(needed)} for one query, and this memory "
+                f"budget leaves {format_bytes(share)}; ask for less, or open the index with more memory"
+            )
+        options = CallOptions(
+            size,
+            size.width,
+            size.width,
+            self._tuning.rerank(kept),
+            call.max_reads,
+            call.deadline_ns,
+            call.integral,
+        )
+        return options, warnings
+
+    def _result(
+        self, answers: Answers, k: int, options: CallOptions, warnings: tuple[str, ...], stats: bool
+    ) -> SearchResult:
+        ids, reads, kib = self._ids.ids_of_rows(answers.rows)
+        measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
+        self._count(len(answers.rows), int(measured.reads.sum()), float(measured.kib.sum()))
+        return padded_result(answers, ids, k, measured, keep_stats=stats)
+
+    def _exact(self, call: CallPlan, stats: bool) -> SearchResult:
+        """Read everything."""
+        kept = min(call.k, self.entry.rows)
+        rows, distances = self._records.exact_scan(
+            call.queries, kept, self.metric, integral=call.integral, threads=self._threads
+        )
+        ids, _, _ = self._ids.ids_of_rows(rows)
+        layout = self._records.layout
+        measured = exact_stats(len(rows), self._records.page_count, layout.page_bytes)
+        answers = Answers.unanswered(len(rows), kept)
+        answers.rows[:], answers.distances[:], answers.counts[:] = rows, distances, (rows >= 0).sum(axis=1)
+        self._count(len(rows), 0, 0.0)
+        return padded_result(answers, ids, call.k, measured, keep_stats=stats)
+
+    def get(self, ids: Any) -> npt.NDArray[Any]:
+        """The stored vectors of ``ids``."""
+        self._require_open()
+        rows = self._ids.rows_of_ids(ids)
+        return self._records.vectors_of_slots(self._ids.slots_of_rows(rows))
+
+    def export(self, path: Path) -> None:
+        """Write all vectors in row order."""
+        self._require_open()
+        self._records.export(path)
+
+    def totals(self) -> dict[str, Any]:
+        """Counts since opening."""
+        with self._lock:
+            return dict(self._totals)
+
+    def describe(self) -> dict[str, Any]:
+        """All facts, as plain values."""
+        from pageann.index.search.description import describe_index
+
+        return describe_index(
+            self.path, self.manifest, self._segment, self.plan, self._calibration, self._choice, self._ids
+        )
+
+    def close(self) -> None:
+        """Close engine and files once running calls have ended."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._engine.close()
+        self._ids.close()
+        self._segment.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise IndexClosed(f"{self.path}: this index was closed; open it again")
+
+    def _count(self, queries: int, reads: int, kib: float) -> None:
+        with self._lock:
+            self._totals["queries"] += queries
+            self._totals["reads"] += reads
+            self._totals["kib"] += kib
+
+
+def _read_calibration(folder: Path, entry: SegmentEntry) -> Calibration:
+    path = folder / CALIBRATION_FILE
+    data = read_listed(path, entry.files[CALIBRATION_FILE])
+    try:
+        return Calibration.from_json(json.loads(data))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"{path}: cannot be understood: {error}", str(path)) from None

@@ -1,0 +1,174 @@
+"""Spend a memory budget: what an open index holds in RAM, item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pageann.errors import BudgetTooSmall
+from pageann.index.kernels.scan import LANES
+from pageann.index.search.ids import IdMap
+from pageann.index.search.load import Residence, start_level
+from pageann.index.search.tuning import LEAST_WIDTH, Tuning
+from pageann.index.search.workspace import WorkspaceFacts
+from pageann.index.segment_files import Shape
+from pageann.results import Ledger, LedgerItem
+from pageann.storage.manifest import SegmentEntry
+from pageann.types import format_bytes
+
+__all__ = ["OpenPlan", "plan_open", "router_units"]
+
+_RING_BYTES = 16 * 1024
+"""Queues of one worker's ring, and what its thread keeps."""
+_PLANNED_EFFORT = 40
+_PLANNED_K = 10
+_SLOTS_PER_WORKER = 8
+_SCRATCH_SHARE = 0.1
+_DIRECT_BITS = 2.0
+"""Bits of code a dimension from which exact records are fetched without quantised pages between."""
+_LEAST_PINNED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """What to hold in RAM."""
+
+    residence: Residence
+    ids_resident: bool
+    workers: int
+    """Threads that search: fewer than asked for where their memory would cost codes."""
+    scratch_bytes: int
+    """For queries in flight."""
+    width: int
+    """Most pages of a round that the scratch was planned for."""
+    ledger: Ledger
+
+
+def router_units(groups: int) -> list[int]:
+    """Units of each level of a router over ``groups``."""
+    units = [groups]
+    while units[-1] > LANES:
+        units.append(-(-units[-1] // LANES))
+    return units
+
+
+def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> WorkspaceFacts:
+    units = router_units(shape.group_count(entry.rows))
+    page_bytes = shape.exact_page_bytes if direct else max(shape.page_bytes, shape.exact_page_bytes)
+    return WorkspaceFacts(
+        dim=entry.dim,
+        table_rows=max(shape.router_bytes, code_bytes, shape.rep_bytes),
+        quantised=shape.quantised and not direct,
+        buffer_bytes=page_bytes,
+        groups=units[0],
+        start_units=units[start_level(units)],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One way to spend the budget, before what is left of it is spent."""
+
+    code_bytes: int
+    direct: bool
+    fixed: tuple[LedgerItem, ...]
+    facts: WorkspaceFacts
+
+    @property
+    def fixed_bytes(self) -> int:
+        return sum(item.bytes for item in self.fixed)
+
+
+def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
+    """Ways to open the index, the one that reads least first."""
+    arrays: Mapping[str, Any] = entry.meta["arrays"]
+    found = []
+    for code_bytes in (*shape.code_bytes, 0):
+        direct = shape.quantised and 8 * code_bytes >= _DIRECT_BITS * entry.dim
+        items = [LedgerItem("router", int(arrays["router"]), "coded centroids of page groups")]
+        if code_bytes:
+            note = f"{code_bytes} bytes a vector"
+            items.append(LedgerItem("codes", int(arrays["codes"][str(code_bytes)]), note))
+        if shape.rep_capacity and not direct:
+            items.append(LedgerItem("page codes", int(arrays["reps"]), "tables for the codes on pages"))
+        found.append(_Option(code_bytes, direct, tuple(items), _facts(entry, shape, code_bytes, direct)))
+    return found
+
+
+def _scratch(
+    facts: WorkspaceFacts, tuning: Tuning, group_slots: int, available: int, budget: int, workers: int
+) -> tuple[int, int]:
+    """(bytes, width) for queries in flight: several a worker where that costs little, else one each."""
+    size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, group_slots, LEAST_WIDTH)
+    least = (workers * facts.bytes(1, size), LEAST_WIDTH)
+    share = max(int(_SCRATCH_SHARE * budget), least[0])
+    width = max(LEAST_WIDTH, tuning.width)
+    while width >= LEAST_WIDTH:
+        size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, group_slots, width)
+        for slots in range(_SLOTS_PER_WORKER * workers, workers - 1, -workers):
+            needed = workers * facts.bytes(slots // workers, size)
+            if needed <= min(share, available):
+                return needed, width
+        width //= 2
+    return least
+
+
+def plan_open(
+    entry: SegmentEntry, budget_bytes: int, workers: int, tuning_of: Mapping[int, Tuning]
+) -> OpenPlan:
+    """The best use of ``budget_bytes``: codes as fine as fit, then ids, then pinned pages.
+
+    ``tuning_of`` gives the tuning for each width of resident codes (0: none). Raises BudgetTooSmall
+    with the least that works.
+    """
+    shape = Shape.from_json(entry.meta["shape"])
+    for option in _options(entry, shape):
+        tuning = tuning_of[option.code_bytes]
+        size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, shape.group_slots, LEAST_WIDTH)
+        least = _RING_BYTES + option.facts.bytes(1, size)
+        fitting = (budget_bytes - option.fixed_bytes) // least
+        if fitting >= 1:
+            return _spend(entry, shape, option, tuning, budget_bytes, min(workers, fitting))
+    required = option.fixed_bytes + least
+    raise BudgetTooSmall(
+        f"memory={format_bytes(budget_bytes)} is too small for this index; the least that works is "
+        f"{required} bytes ({format_bytes(required)})",
+        required,
+    )
+
+
+def _spend(
+    entry: SegmentEntry, shape: Shape, option: _Option, tuning: Tuning, budget: int, workers: int
+) -> OpenPlan:
+    """Fill the budget behind what ``option`` needs."""
+    rings = LedgerItem("rings", _RING_BYTES * workers, f"{workers} worker{'s' if workers > 1 else ''}")
+    left = budget - option.fixed_bytes - rings.bytes
+    scratch, width = _scratch(option.facts, tuning, shape.group_slots, left, budget, workers)
+    left -= scratch
+    items = [*option.fixed, rings]
+    items.append(LedgerItem("queries in flight", scratch, f"rounds of up to {width} pages"))
+    id_bytes = IdMap.resident_bytes_of(entry.meta["ids"], entry.rows)
+    ids_resident = 0 < id_bytes <= left // 2
+    if ids_resident:
+        left -= id_bytes
+        items.append(LedgerItem("ids", id_bytes, "row to id"))
+    pinned = 0 if option.direct else _pinnable(shape.page_count(entry.rows), shape.page_bytes, left)
+    if pinned:
+        held = pinned * shape.page_bytes + LANES + 4 * shape.page_count(entry.rows)
+        items.append(LedgerItem("pinned pages", held, f"{pinned} of {shape.page_count(entry.rows)}"))
+    residence = Residence(option.code_bytes, pinned, option.direct)
+    return OpenPlan(residence, ids_resident, workers, scratch, width, Ledger(tuple(items), budget))
+
+
+def _pinnable(pages: int, page_bytes: int, left: int) -> int:
+    """Pages that fit ``left`` bytes beside the index of what is pinned; few are not worth that index."""
+    count = min(pages, (left - 4 * pages - LANES) // page_bytes)
+    return int(count) if count >= min(_LEAST_PINNED, pages) else 0
+
+
+def raw_bytes(entry: SegmentEntry) -> int:
+    """Bytes of the vectors alone: what a percentage is of."""
+    return entry.rows * entry.dim * np.dtype(entry.dtype).itemsize

@@ -1,0 +1,271 @@
+"""The library: ``build``, ``open`` and :class:`Index`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.errors import InvalidArgument
+from pageann.index.machine import usable_cores
+from pageann.index.search.opened import OpenedIndex, Quality
+from pageann.results import BuildReport, Ledger, RangeResult, SearchResult
+from pageann.types import ByteSize, Metric, parse_bytes
+
+if TYPE_CHECKING:
+    from pageann.index.builder.progress import ProgressCallback
+    from pageann.storage.verify import Damage
+
+__all__ = ["Index", "build", "open", "verify", "warmup"]
+
+DEFAULT_RECALL = 0.95
+MAX_K = 100_000
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return usable_cores()
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise InvalidArgument(f"threads={threads!r}: give a number of threads of at least 1")
+    return int(threads)
+
+
+def build(
+    vectors: Any,
+    path: str | Path,
+    *,
+    metric: str | Metric = "l2",
+    ids: Any = None,
+    memory: str | int | ByteSize = "30%",
+    build_memory: str | int | ByteSize | None = None,
+    page_bytes: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+    replace: bool = True,
+    rows: int | None = None,
+    dim: int | None = None,
+    column: str | None = None,
+    id_column: str | None = None,
+    dataset: str | None = None,
+) -> BuildReport:
+    """Build an index of ``vectors`` at ``path`` and publish it; returns what was made.
+
+    ``vectors`` is a path, an array, Arrow data, or an iterator of blocks with ``rows`` and ``dim``
+    (see :func:`pageann.datasets.source.open_vectors`): n x dim of float32, float16, int8 or uint8.
+    ``ids`` are n different integers or strings (default: row numbers). ``memory`` is the RAM that an
+    open index may take, as bytes or as a share of the raw vectors; the layout on disk depends on it,
+    and any other budget can be opened too. ``build_memory`` bounds the build (default: three
+    quarters of free RAM). ``progress`` hears of each phase and cancels by returning False.
+
+    The same input, options and seed give the same bytes. An index at ``path`` is replaced once the
+    new one is complete (``replace=False``: refused). Raises InvalidData, InvalidArgument,
+    BudgetTooSmall, IndexExists, IndexLocked, StorageError, BuildCancelled.
+    """
+    from pageann.datasets.source import open_vectors
+    from pageann.index.builder.pipeline import BuildOptions, build_index
+
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+        raise InvalidArgument(f"seed={seed!r}: give a number from 0 to 2^31 - 1")
+    options = BuildOptions(
+        metric=Metric.parse(metric),
+        memory=parse_bytes(memory),
+        build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
+        page_bytes=page_bytes,
+        seed=int(seed),
+        threads=_threads(threads),
+        replace=replace,
+    )
+    source = open_vectors(vectors, rows=rows, dim=dim, column=column, id_column=id_column, dataset=dataset)
+    return build_index(source, Path(path), ids, options, progress)
+
+
+def open(  # shadows the built-in on purpose: callers write pageann.open
+    path: str | Path,
+    *,
+    memory: str | int | ByteSize | None = None,
+    io: str = "auto",
+    threads: int | None = None,
+) -> Index:
+    """Open the index at ``path`` for searching.
+
+    ``memory`` is what it may hold in RAM, as bytes or as a share of the raw vectors (default: what it
+    was built for). ``io`` is ``auto``, ``uring``, ``threads`` or ``aio``. Raises IndexNotFound,
+    DamagedIndex, FormatTooNew, BudgetTooSmall, StorageError.
+    """
+    budget = None if memory is None else parse_bytes(memory)
+    return Index(OpenedIndex.open(Path(path), budget, io, _threads(threads)))
+
+
+class Index:
+    """An open, immutable index. Use it from any number of threads and coroutines; close it, or use ``with``.
+
+    A later build at the same path does not change it: it keeps the version that it opened.
+    """
+
+    def __init__(self, opened: OpenedIndex) -> None:
+        self._opened = opened
+
+    @property
+    def path(self) -> Path:
+        """Where the index lies."""
+        return self._opened.path
+
+    @property
+    def rows(self) -> int:
+        """Number of vectors."""
+        return self._opened.entry.rows
+
+    @property
+    def dim(self) -> int:
+        """Elements of a vector."""
+        return self._opened.entry.dim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the stored vectors."""
+        return np.dtype(self._opened.entry.dtype)
+
+    @property
+    def metric(self) -> str:
+        """``l2``, ``ip`` or ``cosine``."""
+        return self._opened.entry.metric
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the memory budget is spent on."""
+        return self._opened.plan.ledger
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __repr__(self) -> str:
+        return f"<pageann.Index {self.path}: {self.rows:,} x {self.dim} {self.dtype}, {self.metric}>"
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        radius: float | None = None,
+        deadline: float | None = None,
+        max_page_reads: int | None = None,
+        stats: bool = True,
+    ) -> SearchResult | RangeResult:
+        """The k nearest rows of each query: ``ids, distances = index.search(queries)``.
+
+        ``queries`` is (q, dim) or (dim,), of any real type. Say how hard to look by at most one of
+        ``recall`` (mean recall to reach on queries like the calibration sample; default 0.95),
+        ``effort`` (candidates kept, at least k) and ``exact`` (read everything). With ``radius`` all
+        rows within that distance that a search of that quality finds come back as a RangeResult.
+        ``deadline`` (seconds from now) and ``max_page_reads`` end a query early with its best so far.
+        The contract of results is in :mod:`pageann.results`.
+        """
+        call = self._opened.plan_call(
+            queries,
+            _require_k(k),
+            _quality(recall, effort, exact),
+            radius,
+            _absolute(deadline),
+            max_page_reads,
+        )
+        if call.radius is not None:
+            return self._opened.search_range(call, stats)
+        return self._opened.search(call, stats)
+
+    async def asearch(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        deadline: float | None = None,
+        max_page_reads: int | None = None,
+        stats: bool = True,
+    ) -> SearchResult:
+        """:meth:`search` for coroutines; calls that wait are answered together."""
+        call = self._opened.plan_call(
+            query, _require_k(k), _quality(recall, effort, False), None, _absolute(deadline), max_page_reads
+        )
+        return await self._opened.asearch(call, stats)
+
+    def get(self, ids: Any) -> npt.NDArray[Any]:
+        """The stored vectors (m, dim) of ``ids``, byte for byte as they were given; UnknownId for any other."""
+        return self._opened.get(ids)
+
+    def export(self, path: str | Path) -> None:
+        """Write all vectors, in the order of the input, to a file whose suffix names the format."""
+        self._opened.export(Path(path))
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that ``pageann inspect`` shows, as plain values."""
+        return self._opened.describe()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the index was opened: queries, reads, KiB."""
+        return self._opened.totals()
+
+    def close(self) -> None:
+        """Free memory and files; searches that run are finished first. A second call does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _require_k(k: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MAX_K:
+        raise InvalidArgument(f"k={k!r}: give a number from 1 to {MAX_K:,}")
+    return int(k)
+
+
+def _quality(recall: float | None, effort: int | None, exact: bool) -> Quality:
+    if (recall is not None) + (effort is not None) + bool(exact) > 1:
+        raise InvalidArgument("recall, effort and exact exclude each other; give one of them")
+    if exact:
+        return Quality(exact=True)
+    if effort is not None:
+        if isinstance(effort, bool) or not isinstance(effort, (int, np.integer)) or effort < 1:
+            raise InvalidArgument(f"effort={effort!r}: give a number of candidates of at least 1")
+        return Quality(effort=int(effort))
+    wanted = DEFAULT_RECALL if recall is None else recall
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, float, np.number)) or not 0 < wanted <= 1:
+        raise InvalidArgument(f"recall={recall!r}: give a share above 0, up to 1")
+    return Quality(recall=float(wanted))
+
+
+def _absolute(deadline: float | None) -> int:
+    """The deadline on the clock of ``time.monotonic_ns``; 0 for none."""
+    if deadline is None:
+        return 0
+    if isinstance(deadline, bool) or not isinstance(deadline, (int, float, np.number)) or not deadline > 0:
+        raise InvalidArgument(f"deadline={deadline!r}: give seconds from now, above 0")
+    return time.monotonic_ns() + max(1, int(min(float(deadline), 1e9) * 1e9))
+
+
+def verify(path: str | Path) -> list[Damage]:
+    """Every damage found by checking every byte of the index at ``path``; empty where it is sound."""
+    from pageann.storage.verify import verify as verify_files
+
+    return verify_files(Path(path))
+
+
+def warmup(dtypes: Iterable[str] | None = None) -> float:
+    """Compile all kernels that building and searching need, or load them from the cache; returns seconds."""
+    from pageann.index.warmup import warm_kernels
+
+    return warm_kernels(dtypes)
