@@ -58,7 +58,7 @@ def measure(options: BenchOptions, say: Say) -> dict[str, Any]:
             "query_count": len(inputs.queries),
             "query_dtype": str(inputs.queries.dtype),
         },
-        "index": {"path": options.index, **facts},
+        "index": facts,
         "runs": runs,
     }
 

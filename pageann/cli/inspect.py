@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """``facts`` for people: a line a fact, mappings indented, lists of mappings as tables."""
+    """``facts`` for people: a line a fact, mappings indented, lists of mappings as tables or sections."""
     plain = {name: value for name, value in facts.items() if not _is_nested(value)}
     width = max((len(_title(name)) for name in plain), default=0)
     for name, value in plain.items():
@@ -54,7 +54,23 @@ def report_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         yield f"{indent}{_title(name)}"
         if isinstance(value, Mapping):
             yield from report_lines(value, indent + "  ")
+        elif any(_is_nested(each) for row in value for each in row.values()):
+            for row in value:
+                yield from _section(row, indent + "  ")
         else:
+            yield from _table(value, indent + "  ")
+
+
+def _section(facts: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Plain facts as a heading, with what is nested below it."""
+    heading = [
+        f"{_title(name)} {_text(name, value)}" for name, value in facts.items() if not _is_nested(value)
+    ]
+    yield indent + ", ".join(heading)
+    for value in facts.values():
+        if isinstance(value, Mapping):
+            yield from report_lines(value, indent + "  ")
+        elif _is_nested(value):
             yield from _table(value, indent + "  ")
 
 

@@ -53,8 +53,9 @@ def plain_line(event: Progress) -> str:
 def _pace(event: Progress) -> str:
     known = []
     if event.rate_per_second > 0:
-        known.append(f"{event.rate_per_second:,.0f}/s")
-    if event.done > 0 and math.isfinite(event.eta_seconds):
+        digits = 0 if event.rate_per_second >= 10 else 2
+        known.append(f"{event.rate_per_second:,.{digits}f}/s")
+    if 0 < event.done != event.total and math.isfinite(event.eta_seconds):
         known.append(f"{event.eta_seconds:.0f} s left")
     return ", ".join(known)
 

@@ -24,6 +24,23 @@ def test_text_shows_facts_ledger_driver_and_recall_curve(program: Program, libra
     assert library.index.closed
 
 
+def test_tables_inside_a_list_have_headings() -> None:
+    curves = [
+        {"k": 1, "points": [{"effort": 10, "recall": 0.9}, {"effort": 200, "recall": 0.99}]},
+        {"k": 10, "code_bytes": 31, "points": [{"effort": 20, "recall": 0.8}]},
+    ]
+    assert list(report_lines({"curves": curves})) == [
+        "curves",
+        "  k 1",
+        "    effort  recall",
+        "    10      0.9",
+        "    200     0.99",
+        "  k 10, code 31 B",
+        "    effort  recall",
+        "    20      0.8",
+    ]
+
+
 def test_layout() -> None:
     facts = {
         "page_bytes": 8192,

@@ -39,7 +39,8 @@ def test_one_line_a_phase_and_one_every_five_seconds() -> None:
 
 def test_what_is_not_known_is_not_said() -> None:
     assert plain_line(event(1)) == "[1/3] phase 1"
-    assert plain_line(event(1, done=10, total=0, rate=5.0)) == "[1/3] phase 1 5/s"
+    assert plain_line(event(1, done=10, total=0, rate=0.5)) == "[1/3] phase 1 0.50/s"
+    assert plain_line(event(1, done=100, rate=50.0, eta=0.0)) == "[1/3] phase 1 100% 50/s"
     assert plain_line(event(1, done=10, rate=2000.0, eta=45.0)) == "[1/3] phase 1 10% 2,000/s, 45 s left"
 
 
