@@ -199,7 +199,7 @@ class Index:
         return await self._opened.asearch(call, stats)
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
-        """The stored vectors (m, dim) of ``ids``, byte for byte as they were given; UnknownId for any other."""
+        """The stored vectors (m, dim) of ``ids``, byte for byte as given; UnknownId for any other."""
         return self._opened.get(ids)
 
     def export(self, path: str | Path) -> None:

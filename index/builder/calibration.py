@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ from pageann.index.kernels import state
 from pageann.index.search.effort import Calibration, Curve, CurvePoint
 from pageann.index.search.engine import CallOptions, Engine
 from pageann.index.search.load import LoadedSegment
+from pageann.index.search.planner import OpenPlan
 from pageann.index.search.tuning import Tuning
+from pageann.index.search.workspace import WorkspaceFacts
+from pageann.index.segment_files import Shape
 from pageann.types import Metric
 
 __all__ = ["CALIBRATED_KS", "calibrate_segment", "default_tunings", "draw_sample"]
@@ -27,6 +30,10 @@ __all__ = ["CALIBRATED_KS", "calibrate_segment", "default_tunings", "draw_sample
 CALIBRATED_KS = (1, 10, 100)
 _SAMPLE_ROWS = 400
 _SCAN_SLOTS = (150.0, 300.0, 600.0, 1200.0)
+_FETCH_WIDTH = 32
+_WALK_WIDTH = 4
+_WALK_SCAN_SLOTS = 60.0
+_WALK_CELLS = 96
 _EFFORT_GROWTH = 1.35
 _MOST_EFFORT = 600
 _ENOUGH_RECALL = 0.998
@@ -59,9 +66,17 @@ def draw_sample(vectors: npt.NDArray[Any], metric: Metric, seed: int, threads: i
     return Sample(rows, queries, vectors.dtype.kind in "iu", distances)
 
 
-def default_tunings(widths: tuple[int, ...]) -> dict[int, Tuning]:
-    """Tunings before anything was measured."""
-    return {width: Tuning(scan_slots=300.0) for width in (*widths, 0)}
+def default_tunings(shape: Shape) -> dict[int, Tuning]:
+    """Tunings for each width of resident codes, before anything was measured.
+
+    Where pages bring codes of their neighbours, narrow rounds read fewer of them; where codes are
+    resident, nothing is lost by one wide round. Without resident codes the router's scores are most of
+    a query's memory, and few are enough.
+    """
+    width = _WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
+    tunings = {code_bytes: Tuning(scan_slots=300.0, width=width) for code_bytes in shape.code_bytes}
+    walk = Tuning(scan_slots=_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS)
+    return {**tunings, 0: walk}
 
 
 def _ladder(k: int, rows: int) -> list[int]:
@@ -74,11 +89,18 @@ def _ladder(k: int, rows: int) -> list[int]:
 class _Meter:
     """Runs the sample through an engine."""
 
-    def __init__(self, engine: Engine, segment: LoadedSegment, sample: Sample, width: int) -> None:
+    def __init__(self, engine: Engine, segment: LoadedSegment, sample: Sample, plan: OpenPlan) -> None:
         self._engine = engine
         self._segment = segment
         self._sample = sample
-        self._width = width
+        self._width = plan.width
+        self._facts = WorkspaceFacts.of_parameters(segment.resident.parameters)
+        self._share_bytes = plan.scratch_bytes // plan.workers
+
+    def fits(self, tuning: Tuning, k: int, effort: int) -> bool:
+        """Whether the planned memory holds a query of that effort."""
+        size = tuning.size(k, effort, self._segment.shape.group_slots, 1)
+        return self._facts.bytes(1, size) <= self._share_bytes
 
     def point(self, tuning: Tuning, k: int, effort: int) -> CurvePoint:
         size = tuning.size(k, effort, self._segment.shape.group_slots, self._width)
@@ -106,6 +128,8 @@ class _Meter:
         """Points up to a recall that nobody asks to exceed."""
         points: list[CurvePoint] = []
         for effort in _ladder(k, rows):
+            if not self.fits(tuning, k, effort):
+                break
             points.append(self.point(tuning, k, effort))
             if points[-1].recall >= _ENOUGH_RECALL:
                 break
@@ -133,31 +157,27 @@ def calibrate_segment(
     sample: Sample,
     tunings: dict[int, Tuning],
     memory_bytes: int,
-    width: int,
+    plan: OpenPlan,
     done: Done,
 ) -> Calibration:
     """Choose how many codes to score for each unit of effort, then measure a curve for each k."""
     rows = segment.entry.rows
     code_bytes = segment.residence.code_bytes
-    meter = _Meter(engine, segment, sample, width)
+    meter = _Meter(engine, segment, sample, plan)
     steps = len(_SCAN_SLOTS) + len(CALIBRATED_KS)
     best, least = tunings[code_bytes], math.inf
-    most = max(_cost_limit(rows), _SCAN_SLOTS[0])
+    most = max(rows / 10, _SCAN_SLOTS[0])  # no effort needs more than all rows scored
     for number, scan_slots in enumerate(_SCAN_SLOTS):
-        if scan_slots <= most:
-            tuning = Tuning(scan_slots)
+        if code_bytes > 0 and scan_slots <= most:
+            tuning = replace(tunings[code_bytes], scan_slots=scan_slots)
             cost = _cost_at(meter.curve(tuning, 10, rows), _TUNED_RECALL)
             if cost < least:
                 best, least = tuning, cost
         done(number + 1, steps)
     curves = []
     for number, k in enumerate(CALIBRATED_KS):
-        curves.append(meter.curve(best, k, rows))
+        curve = meter.curve(best, k, rows)
+        curves += [curve] if curve.points else []
         done(len(_SCAN_SLOTS) + number + 1, steps)
     chosen = {**tunings, code_bytes: best}
     return Calibration(len(sample.rows), memory_bytes, chosen, tuple(curves))
-
-
-def _cost_limit(rows: int) -> float:
-    """No effort needs more than all rows scored."""
-    return rows / 10

@@ -34,6 +34,7 @@ from pageann.index.segment_files import (
     PAGES_FILE,
     REPS_FILE,
     ROUTER_FILE,
+    Shape,
     codes_file,
 )
 from pageann.results import BuildReport
@@ -52,6 +53,8 @@ __all__ = ["BuildOptions", "build_index"]
 
 _PHASES = ("reading", *PHASES, "ids", "calibration", "publishing")
 _FREE_RAM_SHARE = 0.75
+_CALIBRATED_WORKERS = 2
+"""The plan that is calibrated is one for so many threads, whatever the build runs on."""
 _FINGERPRINT_ROWS = 65_536
 
 
@@ -137,9 +140,8 @@ def _calibrate(
     options: BuildOptions,
     done: Any,
 ) -> tuple[Calibration, OpenPlan]:
-    shape_widths = tuple(entry.meta["shape"]["code_bytes"])
-    tunings = default_tunings(shape_widths)
-    plan = plan_open(entry, memory_bytes, options.threads, tunings)
+    tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
+    plan = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, tunings)
     sample = draw_sample(vectors, options.metric, options.seed, options.threads)
     segment = load_segment(folder, entry, plan.residence)
     try:
@@ -147,7 +149,7 @@ def _calibrate(
             segment, probe(folder / PAGES_FILE).driver, workers=options.threads, slots=8 * options.threads
         )
         try:
-            calibration = calibrate_segment(engine, segment, sample, tunings, memory_bytes, plan.width, done)
+            calibration = calibrate_segment(engine, segment, sample, tunings, memory_bytes, plan, done)
         finally:
             engine.close()
     finally:

@@ -157,9 +157,17 @@ def _write_codes(
     for number, width in enumerate(widths):
         role = "reps" if width == shape.rep_bytes else "codes"
         codes = code_vectors(
-            build.navigation, arrangement, coded_centroids, shape.group_slots, width, build.metric,
-            error_weight=error_weight(role, width, build.vectors.shape[1]), rotate=role in build.rotate, seed=build.seed, threads=build.threads,
-        )  # fmt: skip
+            build.navigation,
+            arrangement,
+            coded_centroids,
+            shape.group_slots,
+            width,
+            build.metric,
+            error_weight=error_weight(role, width, build.vectors.shape[1]),
+            rotate=role in build.rotate,
+            seed=build.seed,
+            threads=build.threads,
+        )
         if width in shape.code_bytes:
             name = codes_file(width)
             written[name] = write_vector_codes(files, folder / name, codes, shape.group_slots)

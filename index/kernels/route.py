@@ -1,7 +1,7 @@
 """The router: from the query to the groups of pages whose coded centroids are nearest.
 
 Levels of groups of 32: unit j of level l + 1 stands for units 32 j .. 32 j + 31 of level l, and the
-units of level 0 are groups of pages (often of one). Only what lies below the best units of a level are scored.
+units of level 0 are groups of pages (often of one). Only what lies below the best of a level is scored.
 """
 
 from __future__ import annotations

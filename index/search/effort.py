@@ -62,7 +62,7 @@ class Calibration:
         return self.tunings[code_bytes]
 
     def effort_for(self, recall: float, k: int, code_bytes: int) -> tuple[int, str]:
-        """(effort, warning or "") for a recall at ``k``; between calibrated ks the more careful one counts."""
+        """(effort, warning or "") for a recall at ``k``; between calibrated ks the more careful counts."""
         curves = sorted((c for c in self.curves if c.code_bytes == code_bytes), key=lambda c: c.k)
         if not curves:
             effort, _ = self._without_curve(recall, k)

@@ -17,7 +17,7 @@ _LEAST_CELLS = 32
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How wide a search is at an effort, found by calibration when an index is built."""
+    """How wide a search is at an effort, found by calibration where an index is built."""
 
     scan_slots: float
     """Vectors whose codes are scored, for each unit of effort."""
@@ -25,13 +25,15 @@ class Tuning:
     """Units of level 1 that are opened, for each group that is scored."""
     width: int = 32
     """Most pages of a round."""
+    most_cells: int = 1 << 20
+    """Limit on those units, whatever the effort."""
     rerank_extra: int = 8
     """Exact records looked at beyond k, where pages hold quantised vectors."""
 
     def size(self, k: int, effort: int, group_slots: int, width: int) -> WorkspaceSize:
         """The workspace of a call; ``width`` is what memory allows."""
         groups = max(_LEAST_GROUPS, int(self.scan_slots * effort / group_slots))
-        cells = max(_LEAST_CELLS, int(self.cells_share * groups))
+        cells = max(_LEAST_CELLS, min(self.most_cells, int(self.cells_share * groups)))
         return WorkspaceSize(k, effort, groups, cells, min(width, self.width))
 
     def rerank(self, k: int) -> int:
