@@ -52,7 +52,6 @@ def _kernel_sources() -> list[Path]:
     import pageann.storage
 
     roots = [Path(next(iter(package.__path__))) for package in (pageann.index.kernels, pageann.storage)]
-    roots.append(roots[0].parent)
     files = {path for root in roots for path in root.rglob("*.py")}
     return sorted(files | {Path(__file__)}, key=lambda path: (path.parent.name, path.name))
 
