@@ -80,7 +80,7 @@ def lane_major(codes: Bytes, group_slots: int) -> Bytes:
 def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> Bytes:
     if step <= 0:
         return np.zeros(len(values), np.uint8)
-    return np.clip(np.rint((values - low) / step), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint((values - low) / step), 0, 255), np.uint8)
 
 
 def group_spreads(navigation: Navigation, arrangement: Arrangement, group_slots: int, threads: int) -> Floats:

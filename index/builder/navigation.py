@@ -36,7 +36,7 @@ class Navigation:
 
     def take(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The given rows, float32."""
-        return self.array[rows].astype(np.float32)
+        return np.asarray(self.array[rows], np.float32)
 
 
 def _plain_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -44,8 +44,8 @@ def _plain_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.flags.writeable:
         return array
     size = array.size * array.itemsize
-    memory = (ctypes.c_uint8 * size).from_address(array.ctypes.data)
-    return np.frombuffer(memory, dtype=array.dtype).reshape(array.shape)
+    memory: Any = (ctypes.c_uint8 * size).from_address(array.ctypes.data)
+    return np.asarray(np.frombuffer(memory, dtype=array.dtype).reshape(array.shape))
 
 
 def _convert(

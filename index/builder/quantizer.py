@@ -88,7 +88,7 @@ def _level_bits(variances: npt.NDArray[np.float64], total_bits: float) -> npt.ND
         level = (logs[:used].sum() - 2 * total_bits) / used
         if logs[used - 1] >= level:
             break
-    return np.maximum(0.0, (logs - level) / 2)
+    return np.asarray(np.maximum(0.0, (logs - level) / 2))
 
 
 def _deal(variances: npt.NDArray[np.float64], parts: int) -> list[list[int]]:

@@ -117,7 +117,7 @@ def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase)
 
     def stored(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if quantised is None:
-            return build.vectors[rows]
+            return np.asarray(build.vectors[rows])
         low, step = quantised
         scaled = (build.navigation.take(rows) - low) / np.where(step > 0, step, np.float32(1))
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -43,9 +43,9 @@ def _take_best(keys, votes, distinct, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def merge_pages(
+def merge_pages(  # type: ignore[no-untyped-def]
     neighbours, slots, order, capacity, second, first, last, links, link_counts, reps, rep_counts
-):  # type: ignore[no-untyped-def]
+):
     """Links and representatives of the pages ``[first, last)``, best first.
 
     Every neighbour of rank r of a member has 1 / (r + 3) votes, and every neighbour of rank s < ``second`` of

@@ -105,5 +105,5 @@ def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, fir
         slots[u] = slot_v
         slots[v] = best_slot
         swaps += 1
-        removed += best_gain
+        removed += np.float64(best_gain)
     return swaps, removed

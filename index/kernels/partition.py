@@ -5,6 +5,8 @@ Sources are an (n, dim) array of uint8 or float32, always compared by squared Eu
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pageann.index.kernels.pool import select_smallest
@@ -18,7 +20,7 @@ _TWO_MEANS_ROUNDS = 5
 
 
 @kernel
-def _next_random(state: np.ndarray) -> int:
+def _next_random(state: np.ndarray) -> Any:
     """One step of xorshift64*; ``state`` is uint64[1]."""
     x = state[0]
     x ^= x >> np.uint64(12)

@@ -115,7 +115,7 @@ def _shuffle_block(typing_context: Any, codes: Any, stride: Any, rows: Any, tabl
 def plain_block(codes, stride, rows, tables, sums):  # type: ignore[no-untyped-def]
     """``lookup_block`` without vector instructions."""
     for lane in range(LANES):
-        total = 0
+        total = np.int64(0)
         for row in range(rows):
             byte = np.int64(load_u8(codes + row * stride + lane))
             table = tables + row * TABLE_BYTES
@@ -142,7 +142,7 @@ else:
 @kernel
 def lookup_one(codes, stride, rows, tables):  # type: ignore[no-untyped-def]
     """The sum of one lane whose first byte is at ``codes``."""
-    total = 0
+    total = np.int64(0)
     for row in range(rows):
         byte = np.int64(load_u8(codes + row * stride))
         table = tables + row * TABLE_BYTES

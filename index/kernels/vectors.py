@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pageann.jit import FAST, kernel
@@ -10,7 +12,7 @@ __all__ = ["dot", "squared_distance"]
 
 
 @kernel(fastmath=FAST)
-def dot(row: np.ndarray, direction: np.ndarray) -> float:
+def dot(row: np.ndarray, direction: np.ndarray) -> Any:
     """Inner product of two rows (dim,); ``direction`` is float32."""
     total = np.float32(0)
     for i in range(direction.shape[0]):
@@ -19,7 +21,7 @@ def dot(row: np.ndarray, direction: np.ndarray) -> float:
 
 
 @kernel(fastmath=FAST)
-def squared_distance(row: np.ndarray, other: np.ndarray) -> float:
+def squared_distance(row: np.ndarray, other: np.ndarray) -> Any:
     """Squared Euclidean distance of two rows (dim,)."""
     total = np.float32(0)
     for i in range(row.shape[0]):

@@ -128,7 +128,7 @@ class WorkspaceFacts:
     def bytes(self, slots: int, size: WorkspaceSize) -> int:
         """Bytes of a workspace of ``slots`` queries."""
         arrays = self.arrays(slots, size).values()
-        held = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays)
+        held = int(sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays))
         return held + slots * size.width * (self.buffer_bytes + 8) + _SPARE_BYTES
 
 

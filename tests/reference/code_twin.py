@@ -50,7 +50,7 @@ class Codebook:
     def pack(self, assigned: Bytes) -> Bytes:
         """Two parts a byte, the even one low."""
         padded = np.pad(assigned, ((0, 0), (0, assigned.shape[1] % 2)))
-        return padded[:, ::2] | (padded[:, 1::2] << 4)
+        return np.asarray(padded[:, ::2] | (padded[:, 1::2] << 4), np.uint8)
 
     def unpack(self, codes: Bytes) -> Bytes:
         """The codewords' numbers (rows, parts)."""

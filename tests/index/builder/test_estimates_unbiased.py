@@ -52,12 +52,12 @@ class Coded:
         with one_blas_thread():
             return code_vectors(
                 self.navigation, self.arrangement, self.router.coded, GROUP, code_bytes, self.metric,
-                rotate=True, seed=0, threads=threads,
+                error_weight=1.0, rotate=True, seed=0, threads=threads,
             )  # fmt: skip
 
     def points(self) -> NDArray[np.float64]:
         """Vectors slot by slot."""
-        return self.navigation.array[self.arrangement.order].astype(np.float64)
+        return np.asarray(self.navigation.array[self.arrangement.order], np.float64)
 
 
 @pytest.fixture(scope="module", params=list(Metric), ids=lambda metric: metric.label)
@@ -75,7 +75,7 @@ def estimates(coded: Coded, made: VectorCodes, queries: NDArray[np.float64]) -> 
         near = -2 * (queries * centres).sum(axis=1)
     else:
         near = ((queries - centres) ** 2).sum(axis=1)
-    return near + constants - 2 * (queries * residuals).sum(axis=1)
+    return np.asarray(near + constants - 2 * (queries * residuals).sum(axis=1))
 
 
 def errors(coded: Coded, code_bytes: int) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ def errors(coded: Coded, code_bytes: int) -> NDArray[np.float64]:
         exact = -2 * (queries * points).sum(axis=1)
     else:
         exact = ((queries - points) ** 2).sum(axis=1)
-    return estimates(coded, coded.codes(code_bytes), queries) - exact
+    return np.asarray(estimates(coded, coded.codes(code_bytes), queries) - exact)
 
 
 def test_estimates_err_to_both_sides_alike(coded: Coded) -> None:

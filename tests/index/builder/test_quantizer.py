@@ -22,7 +22,7 @@ def correlated(seed: int, rows: int, dim: int) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
     strengths = (np.arange(1, dim + 1) ** -1.0).astype(np.float32)
     mixing = np.linalg.qr(random.standard_normal((dim, dim)))[0].astype(np.float32)
-    return continuous(seed, rows, dim) * strengths @ mixing + np.float32(0.3)
+    return np.asarray(continuous(seed, rows, dim) * strengths @ mixing + 0.3, np.float32)
 
 
 def trained(sample: NDArray[np.float32], code_bytes: int, *, rotate: bool = True, seed: int = 0) -> Quantizer:

@@ -189,7 +189,7 @@ def test_representatives_carry_the_codes_of_their_slots(tmp_path: Path) -> None:
     codes = np.zeros((404, 4), np.uint8)
     for page in read_page_file((small.folder / "pages.bin").read_bytes()).pages:
         codes[page.slots] = page.codes
-    named = codes.any(axis=1)
+    named = np.asarray(codes.any(axis=1))
     assert named.sum() > 300
     resident = arrays["codes"][:-32]
     expected = lane_major_twin(codes, 4)
