@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="memory budget that the index is laid out for; it opens with any other too (default: 30%%)",
     )
     parser.add_argument(
-        "--build-memory", metavar="SIZE", help="memory that the build may use (default: as it needs)"
+        "--build-memory", metavar="SIZE", help="memory that the build may use (default: 3/4 of what is free)"
     )
     parser.add_argument(
         "--page-bytes", metavar="SIZE", help="4096, 8192, 16384, 32768 or 65536 (default: 4096)"
