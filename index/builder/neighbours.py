@@ -47,7 +47,7 @@ def neighbour_lists(
 
         def join(leaf: tuple[int, int], order: npt.NDArray[np.int32] = order) -> None:
             members = order[leaf[0] : leaf[1]]
-            block = vectors[members].astype(np.float32)
+            block = _centred(vectors[members])
             norms = np.einsum("ij,ij->i", block, block)
             merge_leaf(block @ block.T, norms, members, ids, distances)
 
@@ -61,6 +61,13 @@ def neighbour_lists(
         if done is not None:
             done(steps + refine_steps, steps + refine_steps)
     return ids, distances
+
+
+def _centred(block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """A leaf as float32, floats around their mean: differences of large products lose small distances."""
+    if block.dtype == np.float32:
+        return np.asarray(block - block.mean(axis=0))
+    return block.astype(np.float32)
 
 
 def _refine(

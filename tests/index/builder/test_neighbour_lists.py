@@ -99,3 +99,13 @@ def test_progress_reaches_the_end_and_cancels() -> None:
     with pytest.raises(BuildCancelled):
         neighbour_lists(vectors, 0, 2, cancel)
     assert calls == 1
+
+
+def test_vectors_far_from_the_origin_have_the_same_neighbours() -> None:
+    """Squared distances are differences of products a million times as large there."""
+    vectors, _ = clustered(3000, 16, queries=1, seed=5, clusters=30, intrinsic_dim=12)
+    shifted = vectors + np.float32(1000)
+    vectors = shifted - np.float32(1000)  # to the same few digits
+    near, far = lists_of(vectors)[0][:, :10], lists_of(shifted)[0][:, :10]
+    common = np.mean([np.isin(far[v], near[v]).mean() for v in range(3000)])
+    assert common > 0.97
