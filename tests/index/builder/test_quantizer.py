@@ -91,7 +91,6 @@ def test_codes_of_any_shape(seed: int, rows: int, dim: int, code_bytes: int, rot
 @pytest.mark.parametrize("rotate", [False, True])
 @pytest.mark.parametrize("distinct", [1, 2, 5, 12])
 def test_few_distinct_vectors_are_coded_without_error(distinct: int, rotate: bool) -> None:
-    """No codeword may be lost to a place where nothing is."""
     points = whole_numbers(5, distinct, 8, np.float32, values=50)
     sample = points[np.random.default_rng(1).integers(0, distinct, 500)]
     assert error(trained(sample, 2, rotate=rotate), sample) < 1e-3 * max(1.0, float(sample.var(axis=0).sum()))
@@ -114,3 +113,14 @@ def test_more_rows_than_are_sampled(rotate: bool, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pageann.index.builder.quantizer._SAMPLE_ROWS", 1000)
     quantizer: Any = trained(rows, 4, rotate=rotate)
     assert error(quantizer, rows) < 1.25 * whole
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rotate", [False, True])
+def test_codewords_are_not_lost_among_equal_vectors(seed: int, rotate: bool) -> None:
+    """Nine tenths of the sample are zeros: nearly all codewords must end up among the other tenth."""
+    sample = continuous(seed, 3000, 8)
+    others = sample[2700:]
+    sample[:2700] = 0
+    alone = error(trained(others, 4, rotate=rotate), others)
+    assert error(trained(sample, 4, rotate=rotate), sample) < 2.1 * 0.1 * alone
