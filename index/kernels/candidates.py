@@ -31,9 +31,9 @@ from pageann.index.kernels.state import (
     T_CODE,
     T_REP,
 )
-from pageann.jit import kernel
+from pageann.jit import FAST, kernel
 from pageann.storage.format import REP_COUNT_OFFSET
-from pageann.storage.memory import load_u8, load_u16, load_u32
+from pageann.storage.memory import load_u8, load_u16, load_u32, view_u8
 
 __all__ = ["is_visited", "mark_visited", "offer_representatives", "scan_pages"]
 
@@ -62,6 +62,18 @@ def mark_visited(work, slot, page):  # type: ignore[no-untyped-def]
     table[_place(table, page + 1)] = page + 1
 
 
+@kernel(fastmath=FAST)
+def _estimate_lanes(totals, constants, offset, constant_step, step, lanes):  # type: ignore[no-untyped-def]
+    """Turn the sums of a block into estimates, in place; returns the least of the first ``lanes``."""
+    for lane in range(LANES):
+        constant = constant_step * np.float32(constants[lane])
+        totals[lane] = offset + constant + step * totals[lane]
+    least = totals[0]
+    for lane in range(1, lanes):
+        least = min(least, totals[lane])
+    return least
+
+
 @kernel
 def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
     """Put the best estimates of all vectors of the frontier's groups into the pool."""
@@ -76,28 +88,27 @@ def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
     constant_step = resident.scalars[S_CODE_STEP]
     effort = work.pool_scores.shape[1]
     totals = work.rotated[:LANES]
+    scores, slots, states = work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot]
     count = work.counters[slot, N_POOL]
     scored = 0
     for i in range(work.counters[slot, N_FRONTIER]):
         group = np.int64(work.frontier[slot, i])
-        score, _ = group_score(resident, work, slot, group)
+        offset = work.frontier_scores[slot, i] + base  # with codes resident, ranks have no bias
         here = capacity if group < groups - 1 else parameters[P_ROWS] - (groups - 1) * capacity
         record = codes + group * capacity * (rows + 1)
         for chunk in range(0, here, LANES):
             lanes = min(LANES, capacity - chunk)
             block_sums(record, lanes, rows, tables, work, totals)
             constants = record + rows * lanes
-            worst = work.pool_scores[slot, effort - 1] if count == effort else np.float32(np.inf)
-            for lane in range(min(lanes, here - chunk)):
-                estimate = score + base + constant_step * np.float32(load_u8(constants + lane))
-                estimate += step * totals[lane]
-                if estimate < worst:
-                    count = insert_candidate(
-                        work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], count,
-                        estimate, group * capacity + chunk + lane, np.uint8(ESTIMATED),
-                    )  # fmt: skip
-                    if count == effort:
-                        worst = work.pool_scores[slot, effort - 1]
+            used = min(lanes, here - chunk)
+            least = _estimate_lanes(totals, view_u8(constants, LANES), offset, constant_step, step, used)
+            if count < effort or least < scores[effort - 1]:
+                for lane in range(used):
+                    if count < effort or totals[lane] < scores[effort - 1]:
+                        count = insert_candidate(
+                            scores, slots, states, count, totals[lane], group * capacity + chunk + lane,
+                            np.uint8(ESTIMATED),
+                        )  # fmt: skip
             record += (rows + 1) * lanes
         scored += here
     work.counters[slot, N_POOL] = count
