@@ -20,8 +20,8 @@ _LAST_SHORT_ROW = 2**32 - 1
 _ROUTER_BYTES = 32
 _PAGE_ROUTER_BYTES = 12
 """Of the code of one page's centroid where nothing else is resident."""
-_GOOD_CODE_BYTES = 9
-"""Codes from which pages full of vectors need fewer reads than pages with representatives."""
+_GOOD_CODE_BITS = 0.875
+"""Bits of code a dimension from which full pages need fewer reads than pages with representatives."""
 _LEAST_CODE_BYTES = 4
 _MOST_CODE_BYTES = 512
 _COARSE_FROM_BYTES = 6.5
@@ -35,8 +35,10 @@ _MOST_LINKS = 64
 _MOST_ROTATED = 2048
 _ROTATION_SHARE = 0.08
 _SCRATCH_BYTES = 2.5e6
-_LEAST_SCRATCH_BYTES = 100e3
-_SCRATCH_SHARE = 0.08
+_SMALL_SCRATCH_BYTES = 400e3
+_SMALL_SCRATCH_SHARE = 0.2
+_NARROWER_SHARES = (2 / 3, 1 / 3)
+_SCRATCH_SHARE = 0.03
 
 
 def _capacity(page_bytes: int, vector_bytes: int, row_bytes: int) -> int:
@@ -103,7 +105,7 @@ def plan_shape(
         row_bytes=row_bytes,
     )
     shape = _full_pages(base, room)
-    if not shape.code_bytes or shape.code_bytes[0] < min(_GOOD_CODE_BYTES, -(-dim // 2)):
+    if not shape.code_bytes or 8 * shape.code_bytes[0] < _GOOD_CODE_BITS * dim:
         shape = _pages_with_representatives(base, room, stored_bytes)
     return Plan(_with_links(shape, stored_bytes), room.rotations(shape))
 
@@ -133,7 +135,8 @@ class _Room:
         tables = kinds * (rotation + 64 * self.dim + 4 * 2 * self.dim)
         groups = shape.group_count(self.rows)
         router = groups * (1 + 1 / 31) * (shape.router_bytes + 1) + 64 * (shape.router_bytes + 1)
-        scratch = min(_SCRATCH_BYTES, max(_LEAST_SCRATCH_BYTES, _SCRATCH_SHARE * self.memory_bytes))
+        small = min(_SMALL_SCRATCH_BYTES, _SMALL_SCRATCH_SHARE * self.memory_bytes)
+        scratch = min(_SCRATCH_BYTES, max(small, _SCRATCH_SHARE * self.memory_bytes))
         left = self.memory_bytes - tables - router - scratch
         return int(left // (groups * shape.group_slots)) - 1
 
@@ -150,9 +153,12 @@ def _full_pages(base: Shape, room: _Room) -> Shape:
     width = min(widest, room.code_bytes(shape, 2), _MOST_CODE_BYTES)
     if width < 1:
         return shape
-    narrow = _Room(room.rows, room.dim, room.memory_bytes // 3).code_bytes(shape, 2)
-    widths = (width, narrow) if _LEAST_CODE_BYTES <= narrow < width else (width,)
-    return replace(shape, code_bytes=widths)
+    widths = [width]
+    for share in _NARROWER_SHARES:  # so that smaller budgets can be opened too
+        narrow = _Room(room.rows, room.dim, int(room.memory_bytes * share)).code_bytes(shape, 2)
+        if _LEAST_CODE_BYTES <= narrow < widths[-1]:
+            widths.append(narrow)
+    return replace(shape, code_bytes=tuple(widths))
 
 
 def _pages_with_representatives(base: Shape, room: _Room, stored_bytes: int) -> Shape:
@@ -161,7 +167,8 @@ def _pages_with_representatives(base: Shape, room: _Room, stored_bytes: int) -> 
     budget_a_row = room.memory_bytes / room.rows
     with_codes = budget_a_row >= _COARSE_FROM_BYTES
     share = _VECTOR_SHARE_WITH_CODES if with_codes else _VECTOR_SHARE
-    capacity = max(1, min(base.capacity, int((base.page_bytes - PAGE_HEADER_BYTES) * share / place)))
+    wanted = int((base.page_bytes - PAGE_HEADER_BYTES) * share / place)
+    capacity = min(base.capacity, max(_LEAST_CAPACITY, wanted))
     shape = replace(base, capacity=capacity)
     if with_codes:
         shape = _grouped(shape)

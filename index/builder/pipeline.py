@@ -23,22 +23,19 @@ from pageann.index.builder.neighbours import LIST_WIDTH
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.progress import Phases, ProgressCallback
 from pageann.index.builder.segment import PHASES, BuiltSegment, SegmentInput, build_segment
+from pageann.index.ids_file import IdKind, IdLayout, Section
 from pageann.index.machine import available_memory_bytes, peak_rss_bytes
 from pageann.index.search.effort import Calibration
 from pageann.index.search.engine import Engine
 from pageann.index.search.load import load_segment
-from pageann.index.search.planner import OpenPlan, plan_open
+from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
 from pageann.index.segment_files import (
     CALIBRATION_FILE,
     IDS_FILE,
     PAGES_FILE,
-    REPS_FILE,
-    ROUTER_FILE,
     Shape,
-    codes_file,
 )
 from pageann.results import BuildReport
-from pageann.storage.bundle import Bundle
 from pageann.storage.canonical import canonical_json
 from pageann.storage.checksum import crc32c
 from pageann.storage.directory import IndexDirectory
@@ -118,18 +115,15 @@ def _fingerprint(vectors: npt.NDArray[Any], ids: IdValues | None, settings: Mapp
     return int.from_bytes(hashlib.blake2b(facts, digest_size=8).digest(), "little")
 
 
-def _array_bytes(folder: Path, built: BuiltSegment, plan: Plan) -> dict[str, Any]:
-    """Bytes in RAM of what an open index may hold."""
-
-    def held(name: str) -> int:
-        with Bundle.open(folder / name) as bundle:
-            return sum(bundle.array_bytes(array) for array in bundle.names() if array != "pin_order")
-
-    return {
-        "router": held(ROUTER_FILE),
-        "reps": held(REPS_FILE) if REPS_FILE in built.files else 0,
-        "codes": {str(width): held(codes_file(width)) for width in plan.shape.code_bytes},
-    }
+def _require_memory(source: VectorSource, plan: Plan, memory_bytes: int, options: BuildOptions) -> None:
+    """Refuse a budget in which the index could not be opened, before anything is built."""
+    arrays = predicted_array_bytes(plan.shape, source.rows, source.dim, plan.rotate)
+    no_ids = IdLayout(IdKind.ROWS, Section(0, 0, "<u4")).to_json()
+    meta = {"shape": plan.shape.to_json(), "ids": no_ids, "arrays": arrays}
+    entry = SegmentEntry(
+        "seg-000001", source.rows, source.dim, str(source.dtype), options.metric.label, 0, {}, meta
+    )
+    plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
 def _calibrate(
@@ -176,6 +170,7 @@ def build_index(
     plan = plan_shape(source.rows, source.dim, source.dtype, options.metric, memory_bytes, options.page_bytes)
     needed = _build_bytes(source.rows, source.dim, source.dtype, options.metric, plan)
     _require_build_memory(options, needed, raw)
+    _require_memory(source, plan, memory_bytes, options)
     phases = Phases(_PHASES, progress)
     with IndexDirectory(path, files).writer(replace=options.replace) as writer, one_blas_thread():
         phases.start("reading")
@@ -203,12 +198,13 @@ def _build(
     build = SegmentInput(
         vectors, navigation, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag
     )
+    rows, dim = vectors.shape
+    arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
     built = build_segment(build, folder, files, phases.start)
     phases.start("ids")
     id_entry, id_meta = write_ids(files, folder / IDS_FILE, built.order, ids, tag)
     written = {**built.files, IDS_FILE: id_entry}
-    meta = {"shape": plan.shape.to_json(), "ids": id_meta, "arrays": _array_bytes(folder, built, plan)}
-    rows, dim = vectors.shape
+    meta = {"shape": plan.shape.to_json(), "ids": id_meta, "arrays": arrays}
 
     def entry_of(listed: Mapping[str, FileEntry]) -> SegmentEntry:
         name, dtype = writer.segment_name, str(vectors.dtype)

@@ -33,6 +33,8 @@ Phase = Callable[[str], Done]
 Floats = npt.NDArray[np.float32]
 
 _SCALE_BLOCK_ROWS = 16_384
+_REP_ERROR_WEIGHT = -2.5
+_FINE_BITS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,17 @@ def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase)
     return BuiltSegment(written, order, arrangement.residual_energy)
 
 
-def error_weight(role: str, code_bytes: int, dim: int) -> float:
-    """What part of its coding error is taken off a vector's estimate; see :mod:`.coding`."""
-    return 1.0
+def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
+    """What part of its coding error is taken off a vector's estimate; see :mod:`.coding`.
+
+    Fine codes are taken at their word. Vectors that are coarsely known are better looked at later,
+    and so are those known from pages while coarse estimates of all others compete with them
+    (photosift1m at 10 %: 55 read units with weight 1, 46 with 0, 42 with -1, 40 with -2.5).
+    """
+    if role == "reps":
+        return _REP_ERROR_WEIGHT if shape.code_bytes else 1.0
+    fine = shape.rep_capacity > 0 or 8 * code_bytes >= _FINE_BITS * dim
+    return 1.0 if fine else -1.0
 
 
 def _write_codes(
@@ -163,7 +173,7 @@ def _write_codes(
             shape.group_slots,
             width,
             build.metric,
-            error_weight=error_weight(role, width, build.vectors.shape[1]),
+            error_weight=error_weight(shape, role, width, build.vectors.shape[1]),
             rotate=role in build.rotate,
             seed=build.seed,
             threads=build.threads,

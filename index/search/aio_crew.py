@@ -9,11 +9,12 @@ import threading
 
 from pageann.index.kernels.state import Resident
 from pageann.index.search.aio_desks import AioDesks
-from pageann.index.search.call_queue import Call, closed_engine
+from pageann.index.search.call_queue import Call
 from pageann.index.search.desks import DeskMemory
 from pageann.index.search.ending import end_at_exit
 from pageann.index.search.part import Part
 from pageann.index.search.rounds import search_awaiting
+from pageann.index.search.workspace import WorkspaceFacts
 from pageann.storage.io import fork
 from pageann.storage.io.aio import AioDriver
 
@@ -25,14 +26,18 @@ _END_SECONDS = 5.0
 
 
 class AioCrew:
-    """``slots`` desks of one query in flight each; a call uses as many coroutines as it may."""
+    """``slots`` desks of one query in flight each; a call uses as many coroutines as it may.
 
-    def __init__(self, resident: Resident, driver: AioDriver, slots: int) -> None:
+    ``scratch_bytes`` bounds the memory of all queries in flight; 0: it is not bounded.
+    """
+
+    def __init__(self, resident: Resident, driver: AioDriver, slots: int, scratch_bytes: int = 0) -> None:
         self.workers = slots
         self._resident = resident
         self._driver = driver
         self._made_in = fork.generation()
-        self._desks = AioDesks([DeskMemory(resident, 1) for _ in range(slots)])
+        self._facts = WorkspaceFacts.of_parameters(resident.parameters)
+        self._desks = AioDesks([DeskMemory(resident, 1) for _ in range(slots)], scratch_bytes)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -65,17 +70,16 @@ class AioCrew:
             raise
         finally:
             self._running.discard(call)
-        if call.stop[0] != 0:
-            raise closed_engine()
 
     async def _search_shares(self, call: Call) -> None:
         """Answer shares of ``call`` until none is left."""
         share = min(call.share, _SHARE_MOST)
+        nbytes = self._facts.bytes(1, call.options.size)
         while call.upcoming < len(call) and call.stop[0] == 0:
             first = call.upcoming
             call.upcoming = min(first + share, len(call))
             part = call.part(first, call.upcoming)
-            desk = await self._desks.take()
+            desk = await self._desks.take(nbytes)
             try:
                 await self._search(desk, part)
             finally:

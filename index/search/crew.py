@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 
-from pageann.index.search.call_queue import Call, CallQueue, closed_engine
+from pageann.index.search.call_queue import Call, CallQueue
 from pageann.index.search.desks import Desk
 from pageann.index.search.ending import end_at_exit
 from pageann.storage.io import fork
@@ -132,8 +132,6 @@ def _wake(calls: Sequence[Call]) -> None:
     for call in calls:
         if call.future is not None:
             futures.setdefault(call.future.get_loop(), []).append(call.future)
-        if call.error is None and call.stop[0] != 0:
-            call.error = closed_engine()
         call.ended.set()
     for loop, waiting in futures.items():
         with contextlib.suppress(RuntimeError):  # a loop that was closed waits for nothing

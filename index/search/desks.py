@@ -53,6 +53,11 @@ class DeskMemory:
             self._workspace = Workspace(self._resident, slots, size)
         return self._workspace
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the workspace that is kept."""
+        return self._workspace.bytes if self._workspace is not None else 0
+
     def _fitting(self, size: WorkspaceSize) -> int:
         """How many queries of ``size`` the scratch holds; all where it has no limit."""
         if self._scratch_bytes == 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pageann.errors import InvalidArgument
 from pageann.index.kernels.state import Resident
-from pageann.index.search.answers import Answers
+from pageann.index.search.answers import UNANSWERED, Answers
 from pageann.index.search.call_queue import Call, closed_engine
 from pageann.index.search.crew import ThreadCrew
 from pageann.index.search.desks import BatchDesk, RingDesk
@@ -55,7 +55,7 @@ def _make_crew(
         from pageann.index.search.aio_crew import AioCrew
         from pageann.storage.io.aio import AioDriver
 
-        return AioCrew(resident, AioDriver(_READS_IN_FLIGHT, FaultTable(faults)), slots)
+        return AioCrew(resident, AioDriver(_READS_IN_FLIGHT, FaultTable(faults)), slots, scratch_bytes)
     raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
 
 
@@ -66,7 +66,7 @@ class Engine:
     out among at most ``workers`` worker threads (aio: coroutines of one query each); all others wait.
     Each worker keeps the memory of its last call, so memory does not grow with the number or the
     variety of calls; with ``scratch_bytes`` queries in flight are so few that their memory stays within
-    it (threads and uring; at least one a worker). ``faults`` befall the reads of each worker (for tests).
+    it (but at least one a worker). ``faults`` befall the reads of each worker (for tests).
 
     Belongs to the process that made it: in a forked child all calls raise IndexClosed.
     """
@@ -150,6 +150,8 @@ class Engine:
     def _outcome(self, call: Call) -> Answers:
         if call.error is not None:
             raise call.error
+        if (call.answers.counts == UNANSWERED).any():
+            raise closed_engine()  # only an engine that ends leaves queries unanswered
         raise_fault(self._segment, call.answers)
         return call.answers
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import BudgetTooSmall
+from pageann.index.kernels.codes import CODEWORDS
 from pageann.index.kernels.scan import LANES
 from pageann.index.search.ids import IdMap
 from pageann.index.search.load import Residence, start_level
@@ -19,14 +20,19 @@ from pageann.results import Ledger, LedgerItem
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import format_bytes
 
-__all__ = ["OpenPlan", "plan_open", "router_units"]
+__all__ = ["OpenPlan", "plan_open", "predicted_array_bytes", "raw_bytes", "router_units"]
 
 _RING_BYTES = 16 * 1024
 """Queues of one worker's ring, and what its thread keeps."""
 _PLANNED_EFFORT = 40
 _PLANNED_K = 10
 _SLOTS_PER_WORKER = 8
+_FEWEST_SLOTS = 2
+"""Queries in flight of a worker, below which rounds are narrowed."""
 _SCRATCH_SHARE = 0.1
+_SMALL_SCRATCH_SHARE = 0.25
+_SMALL_SCRATCH_BYTES = 400_000
+"""What queries in flight may take of a small budget, so that high efforts have room."""
 _DIRECT_BITS = 2.0
 """Bits of code a dimension from which exact records are fetched without quantised pages between."""
 _LEAST_PINNED = 16
@@ -104,16 +110,20 @@ def _scratch(
     """(bytes, width) for queries in flight: several a worker where that costs little, else one each."""
     size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, group_slots, LEAST_WIDTH)
     least = (workers * facts.bytes(1, size), LEAST_WIDTH)
-    share = max(int(_SCRATCH_SHARE * budget), least[0])
+    small = min(_SMALL_SCRATCH_BYTES, int(_SMALL_SCRATCH_SHARE * budget))
+    share = max(int(_SCRATCH_SHARE * budget), small, least[0])
+    room = min(share, available)
     width = max(LEAST_WIDTH, tuning.width)
-    while width >= LEAST_WIDTH:
+    while width > LEAST_WIDTH:
         size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, group_slots, width)
-        for slots in range(_SLOTS_PER_WORKER * workers, workers - 1, -workers):
-            needed = workers * facts.bytes(slots // workers, size)
-            if needed <= min(share, available):
-                return needed, width
+        if workers * facts.bytes(_FEWEST_SLOTS, size) <= room:
+            break
         width //= 2
-    return least
+    most = workers * facts.bytes(
+        _SLOTS_PER_WORKER, tuning.size(_PLANNED_K, _PLANNED_EFFORT, group_slots, width)
+    )
+    generous = max(most, _SMALL_SCRATCH_BYTES)
+    return max(least[0], min(room, generous)), width
 
 
 def plan_open(
@@ -167,6 +177,30 @@ def _pinnable(pages: int, page_bytes: int, left: int) -> int:
     """Pages that fit ``left`` bytes beside the index of what is pinned; few are not worth that index."""
     count = min(pages, (left - 4 * pages - LANES) // page_bytes)
     return int(count) if count >= min(_LEAST_PINNED, pages) else 0
+
+
+def predicted_array_bytes(shape: Shape, rows: int, dim: int, rotated: frozenset[str]) -> dict[str, Any]:
+    """Bytes in RAM of what an open index may hold: ``router``, ``reps``, and ``codes`` by width."""
+
+    def tables(kind: str, width: int) -> int:
+        parts = min(2 * width, dim)
+        rotation = 2 * dim * dim if kind in rotated else 0
+        return rotation + 4 * (parts + 1) + 4 * CODEWORDS * dim
+
+    def record(width: int) -> int:
+        return (min(2 * width, dim) + 1) // 2 + 1
+
+    units = router_units(shape.group_count(rows))
+    lanes = sum(-(-count // LANES) * LANES for count in units)
+    router = lanes * record(shape.router_bytes) + LANES + tables("router", shape.router_bytes)
+    slots = shape.group_count(rows) * shape.group_slots
+    return {
+        "router": router + (8 * dim if shape.quantised else 0),
+        "reps": tables("reps", shape.rep_bytes) if shape.rep_capacity else 0,
+        "codes": {
+            str(width): slots * record(width) + LANES + tables("codes", width) for width in shape.code_bytes
+        },
+    }
 
 
 def raw_bytes(entry: SegmentEntry) -> int:
