@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from pageann.datasets.validate import check_queries
 from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument
-from pageann.index.kernels import state
 from pageann.index.search.effort import Calibration
 from pageann.index.search.engine import Answers, CallOptions, Engine
 from pageann.index.search.ids import IdMap
@@ -21,7 +20,8 @@ from pageann.index.search.load import LoadedSegment, load_segment
 from pageann.index.search.outcome import exact_stats, padded_result, range_result, stats_of
 from pageann.index.search.planner import OpenPlan, plan_open, raw_bytes
 from pageann.index.search.records import RecordReader
-from pageann.index.search.workspace import WorkspaceFacts
+from pageann.index.search.within import rows_within
+from pageann.index.search.workspace import WorkspaceFacts, WorkspaceSize
 from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE, PAGES_FILE
 from pageann.results import RangeResult, SearchResult
 from pageann.storage.directory import IndexDirectory
@@ -33,8 +33,10 @@ from pageann.types import ByteSize, Metric, format_bytes
 __all__ = ["CallPlan", "OpenedIndex", "Quality"]
 
 _UNLIMITED_READS = 1 << 40
-_FIRST_RANGE_K = 64
 _DEFAULT_SLOTS_PER_WORKER = 32
+_MOST_AIO_QUERIES = 64
+"""Coroutines of one thread: more only wait for each other."""
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class OpenedIndex:
         self._lock = threading.Lock()
         self._totals = {"queries": 0, "reads": 0, "kib": 0.0}
         self._workers, slots = self._crew_size()
+        self._share_bytes = plan.scratch_bytes // self._workers
         self._engine = Engine(
             segment, choice.driver, workers=self._workers, slots=slots, scratch_bytes=plan.scratch_bytes
         )
@@ -134,7 +137,7 @@ class OpenedIndex:
         size = self._tuning.size(10, 40, self._segment.shape.group_slots, self.plan.width)
         one = self._facts.bytes(1, size)
         if self._choice.driver == "aio":
-            return 1, max(1, self.plan.scratch_bytes // one)
+            return 1, max(1, min(_MOST_AIO_QUERIES, self.plan.scratch_bytes // one))
         workers = self.plan.workers
         return workers, _DEFAULT_SLOTS_PER_WORKER * workers
 
@@ -149,9 +152,11 @@ class OpenedIndex:
     ) -> CallPlan:
         """Check what a call asks for. Raises InvalidArgument or IndexClosed."""
         self._require_open()
-        if max_reads is not None and (isinstance(max_reads, bool) or int(max_reads) < 1):
+        if max_reads is not None and not (_is_number(max_reads, int, np.integer) and max_reads >= 1):
             raise InvalidArgument(f"max_page_reads={max_reads!r}: give a number of at least 1")
-        if radius is not None and (isinstance(radius, bool) or not np.isfinite(radius)):
+        if radius is not None and not (
+            _is_number(radius, int, float, np.integer, np.floating) and np.isfinite(radius)
+        ):
             raise InvalidArgument(f"radius={radius!r}: give a finite distance")
         values, integral = check_queries(queries, self.entry.dim, self.entry.dtype, self.metric)
         limit = _UNLIMITED_READS if max_reads is None else int(max_reads)
@@ -178,32 +183,20 @@ class OpenedIndex:
         assert call.radius is not None
         if call.quality.exact:
             raise InvalidArgument("radius cannot be combined with exact; give recall or effort")
-        rows = self.entry.rows
-        pending = np.arange(len(call.queries))
-        found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
-            (np.empty(0, np.int64), np.empty(0)) for _ in pending
-        ]
-        counters = np.zeros((len(pending), state.COUNTER_COUNT), np.int64)
-        k = min(_FIRST_RANGE_K, rows)
-        warnings: tuple[str, ...] = ()
-        while True:
-            options, warnings = self._options(call, k)
-            answers = self._engine.run(call.queries[pending], options)
-            counters[pending] += answers.counters
-            inside = answers.distances <= call.radius
-            for place, query in enumerate(pending):
-                held = inside[place] & (answers.rows[place] >= 0)
-                found[query] = (answers.rows[place][held], answers.distances[place][held])
-            full = inside.all(axis=1) & (answers.counts == k)
-            pending = pending[full]
-            if len(pending) == 0 or k >= rows:
-                break
-            k = min(rows, 4 * k)
-        inner = [near for near, _ in found] or [np.empty(0, np.int64)]
-        ids, reads, kib = self._ids.ids_of_rows(np.concatenate(inner))
-        measured = stats_of(counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
+        efforts: list[tuple[int, tuple[str, ...]]] = []
+
+        def search(pending: npt.NDArray[np.int64], k: int, most_reads: int) -> Answers:
+            options, warnings = self._options(replace(call, max_reads=most_reads), k)
+            efforts.append((options.size.effort, warnings))
+            return self._engine.run(call.queries[pending], options)
+
+        within = rows_within(len(call.queries), call.radius, self.entry.rows, call.max_reads, search)
+        ids, reads, kib = self._ids.ids_of_rows(
+            np.concatenate([near for near, _ in within.found] or [_NO_ROWS])
+        )
+        measured = stats_of(within.counters, *efforts[-1], id_reads=reads, id_kib=kib)
         self._count(len(call.queries), int(measured.reads.sum()), float(measured.kib.sum()))
-        return range_result(found, ids, measured if stats else None)
+        return range_result(within.found, ids, measured, keep_stats=stats)
 
     def _options(self, call: CallPlan, k: int) -> tuple[CallOptions, tuple[str, ...]]:
         """Settings for k nearest rows, within the memory that is planned for queries in flight."""
@@ -217,17 +210,21 @@ class OpenedIndex:
             )
             warnings = (warning,) if warning else ()
         effort = max(min(effort, self.entry.rows), kept)
-        share = self.plan.scratch_bytes // self._workers
-        width = self.plan.width
-        size = self._tuning.size(kept, effort, self._segment.shape.group_slots, width)
-        while self._facts.bytes(1, size) > share and width > 1:
-            width //= 2
-            size = self._tuning.size(kept, effort, self._segment.shape.group_slots, width)
-        needed = self._facts.bytes(1, size)
-        if needed > share:
+        size = self._fitting_size(kept, effort)
+        if size is None and not call.quality.effort:
+            size = self._most_careful_size(kept, effort)
+            if size is not None:
+                warnings += (
+                    f"recall {call.quality.recall:g} may be missed: this memory budget leaves room for "
+                    f"effort {size.effort}, not {effort}; open the index with more memory",
+                )
+        if size is None:
+            least = self._facts.bytes(1, self._tuning.size(kept, effort, self._segment.shape.group_slots, 1))
+            asked = f"k={k}" if call.radius is None else f"radius={call.radius:g} with {k} rows inside"
             raise InvalidArgument(
-                f"k={k} at effort {effort} takes {format_bytes(needed)} for one query, and this memory "
-                f"budget leaves {format_bytes(share)}; ask for less, or open the index with more memory"
+                f"{asked} at effort {effort} takes {format_bytes(least)} for one query, and this memory "
+                f"budget leaves {format_bytes(self._share_bytes)}; ask for less, or open the index with "
+                "more memory"
             )
         options = CallOptions(
             size,
@@ -239,6 +236,29 @@ class OpenedIndex:
             call.integral,
         )
         return options, warnings
+
+    def _fitting_size(self, k: int, effort: int) -> WorkspaceSize | None:
+        """The widest workspace of a call within the share of one worker; None if none fits."""
+        width = self.plan.width
+        while width >= 1:
+            size = self._tuning.size(k, effort, self._segment.shape.group_slots, width)
+            if self._facts.bytes(1, size) <= self._share_bytes:
+                return size
+            width //= 2
+        return None
+
+    def _most_careful_size(self, k: int, effort: int) -> WorkspaceSize | None:
+        """That of the greatest effort below ``effort`` that fits; None where none from ``k`` up does."""
+        best = self._fitting_size(k, k)
+        least, most = k + 1, effort - 1
+        while best is not None and least <= most:
+            middle = (least + most) // 2
+            size = self._fitting_size(k, middle)
+            if size is None:
+                most = middle - 1
+            else:
+                best, least = size, middle + 1
+        return best
 
     def _result(
         self, answers: Answers, k: int, options: CallOptions, warnings: tuple[str, ...], stats: bool
@@ -305,6 +325,10 @@ class OpenedIndex:
             self._totals["queries"] += queries
             self._totals["reads"] += reads
             self._totals["kib"] += kib
+
+
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
 def _read_calibration(folder: Path, entry: SegmentEntry) -> Calibration:

@@ -77,23 +77,31 @@ def padded_result(
     padding = None if ids.dtype == object else -1
     padded = np.full((queries, k), padding, dtype=ids.dtype)
     padded[:, :found] = ids
-    cut = (stats.stopped == StopReason.DEADLINE) | (stats.stopped == StopReason.MAX_PAGE_READS)
     return SearchResult(
         ids=padded,
         distances=distances,
         counts=answers.counts.astype(np.int32),
         stats=stats if keep_stats else None,
-        complete=~cut,
+        complete=_complete(stats),
     )
 
 
 def range_result(
     found: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
     ids: npt.NDArray[Any],
-    stats: QueryStats | None,
+    stats: QueryStats,
+    *,
+    keep_stats: bool,
 ) -> RangeResult:
     """Flat form of what lies within a radius of each query; ``ids`` of all rows in order."""
     counts = [len(rows) for rows, _ in found]
     lims = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     distances = np.concatenate([values for _, values in found] or [np.empty(0)])
-    return RangeResult(lims, ids, distances.astype(np.float32), stats)
+    held = stats if keep_stats else None
+    return RangeResult(lims, ids, distances.astype(np.float32), held, _complete(stats))
+
+
+def _complete(stats: QueryStats) -> npt.NDArray[np.bool_]:
+    """(q,): False where a limit cut the search short."""
+    cut = (stats.stopped == StopReason.DEADLINE) | (stats.stopped == StopReason.MAX_PAGE_READS)
+    return np.asarray(~cut)

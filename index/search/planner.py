@@ -131,6 +131,8 @@ def plan_open(
 ) -> OpenPlan:
     """The best use of ``budget_bytes``: codes as fine as fit, then ids, then pinned pages.
 
+    What is left then is for searches of more effort, up to one that looks at every row.
+
     ``tuning_of`` gives the tuning for each width of resident codes (0: none). Raises BudgetTooSmall
     with the least that works.
     """
@@ -159,7 +161,6 @@ def _spend(
     scratch, width = _scratch(option.facts, tuning, shape.group_slots, left, budget, workers)
     left -= scratch
     items = [*option.fixed, rings]
-    items.append(LedgerItem("queries in flight", scratch, f"rounds of up to {width} pages"))
     id_bytes = IdMap.resident_bytes_of(entry.meta["ids"], entry.rows)
     ids_resident = 0 < id_bytes <= left // 2
     if ids_resident:
@@ -168,7 +169,11 @@ def _spend(
     pinned = 0 if option.direct else _pinnable(shape.page_count(entry.rows), shape.page_bytes, left)
     if pinned:
         held = pinned * shape.page_bytes + LANES + 4 * shape.page_count(entry.rows)
+        left -= held
         items.append(LedgerItem("pinned pages", held, f"{pinned} of {shape.page_count(entry.rows)}"))
+    widest = tuning.size(entry.rows, entry.rows, shape.group_slots, width)
+    scratch = max(scratch, min(scratch + left, workers * option.facts.bytes(1, widest)))
+    items.append(LedgerItem("queries in flight", scratch, f"rounds of up to {width} pages"))
     residence = Residence(option.code_bytes, pinned, option.direct)
     return OpenPlan(residence, ids_resident, workers, scratch, width, Ledger(tuple(items), budget))
 
