@@ -80,7 +80,7 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
 
 
 def _ladder(k: int, rows: int) -> list[int]:
-    efforts = [max(k, 10)]
+    efforts = [max(2, k // 2)]
     while efforts[-1] < min(_MOST_EFFORT, rows):
         efforts.append(max(efforts[-1] + 1, round(efforts[-1] * _EFFORT_GROWTH)))
     return efforts

@@ -26,7 +26,7 @@ _LEAST_CODE_BYTES = 4
 _MOST_CODE_BYTES = 512
 _COARSE_FROM_BYTES = 6.5
 """Resident bytes a vector from which coarse codes of all vectors are worth having."""
-_FINE_REP_BYTES = 32
+_FINE_REP_BYTES = 24
 _REP_BYTES = 12
 _VECTOR_SHARE = 0.39
 """Share of a page that holds vectors where no codes are resident: 12 of 128 bytes on 4 KiB."""

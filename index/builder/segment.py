@@ -33,7 +33,7 @@ Phase = Callable[[str], Done]
 Floats = npt.NDArray[np.float32]
 
 _SCALE_BLOCK_ROWS = 16_384
-_REP_ERROR_WEIGHT = -2.5
+_REP_ERROR_WEIGHT = -2.0
 _FINE_BITS = 1.5
 
 

@@ -136,8 +136,13 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     group_pages = parameters[P_GROUP_PAGES]
     effort = work.pool_scores.shape[1]
     pool = counters[N_POOL]
-    frontier_open = parameters[P_CODE_BYTES] == 0
-    limit = work.pool_scores[slot, effort - 1] if pool == effort else np.float32(np.inf)
+    # An effort below k may run out of candidates before there are k results: any near page will do then.
+    enough = min(work.top_rows.shape[1], parameters[P_ROWS])
+    short = counters[N_HOPS] > 0 and counters[N_TOP] < enough and parameters[P_RERANK] == 0
+    frontier_open = parameters[P_CODE_BYTES] == 0 or short
+    limit = np.float32(np.inf)
+    if pool == effort and not short:
+        limit = work.pool_scores[slot, effort - 1]
     at = 0
     most_reads = work.call[CALL_MAX_READS]
     if parameters[P_RERANK] != 0:

@@ -70,7 +70,7 @@ class Calibration:
         below = [c for c in curves if c.k <= k][-1:] or curves[:1]
         above = [c for c in curves if c.k >= k][:1] or curves[-1:]
         answers = [c.effort_for(recall) for c in (*below, *above)]
-        effort = max(k, *(found for found, _ in answers))
+        effort = max(found for found, _ in answers)
         if k > curves[-1].k:
             effort = max(effort, round(answers[-1][0] * k / curves[-1].k))
             return effort, f"k={k} is beyond the largest calibrated k={curves[-1].k}; recall may differ"

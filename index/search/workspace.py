@@ -51,8 +51,8 @@ class WorkspaceSize:
     """Most pages of a round."""
 
     def visited(self) -> int:
-        """Places of the table of pages asked for: a power of two, a quarter full at the usual effort."""
-        return 1 << (4 * (self.effort + self.width) + 64).bit_length()
+        """Places of the table of pages asked for: a power of two, an eighth full at the usual effort."""
+        return 1 << (8 * (self.effort + self.width) + 128).bit_length()
 
 
 @dataclass(frozen=True, slots=True)
