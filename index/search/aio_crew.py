@@ -9,7 +9,7 @@ import threading
 
 from pageann.index.kernels.state import Resident
 from pageann.index.search.aio_desks import AioDesks
-from pageann.index.search.call_queue import Call
+from pageann.index.search.call_queue import Call, closed_engine
 from pageann.index.search.desks import DeskMemory
 from pageann.index.search.ending import end_at_exit
 from pageann.index.search.part import Part
@@ -39,6 +39,9 @@ class AioCrew:
         self._facts = WorkspaceFacts.of_parameters(resident.parameters)
         self._desks = AioDesks([DeskMemory(resident, 1) for _ in range(slots)], scratch_bytes)
         self._lock = threading.Lock()
+        self._promised: set[concurrent.futures.Future[None]] = set()
+        """What threads wait for, of our event loop."""
+        self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._running: set[Call] = set()
@@ -48,7 +51,7 @@ class AioCrew:
         """Wait until ``call`` is answered; when interrupted, until it has ended."""
         answered: concurrent.futures.Future[None] | None = None
         try:
-            answered = asyncio.run_coroutine_threadsafe(self.arun(call), self._own_loop())
+            answered = self._promise(call)
             answered.result()
         except BaseException:
             call.stop[0] = 1
@@ -56,6 +59,16 @@ class AioCrew:
                 with contextlib.suppress(KeyboardInterrupt):
                     concurrent.futures.wait([answered])
             raise
+
+    def _promise(self, call: Call) -> concurrent.futures.Future[None]:
+        """The end of ``call`` in our event loop, which goes on until then."""
+        with self._lock:
+            if self._closing:
+                raise closed_engine()
+            promise = asyncio.run_coroutine_threadsafe(self.arun(call), self._own_loop())
+            self._promised.add(promise)
+        promise.add_done_callback(self._promised.discard)
+        return promise
 
     async def arun(self, call: Call) -> None:
         """The same for a coroutine, in its own loop; a cancelled call is dropped."""
@@ -91,19 +104,20 @@ class AioCrew:
         await search_awaiting(self._resident, workspace, desk.batch(workspace), part, self._driver)
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of callers that have none."""
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="pageann-aio", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        """The event loop of callers that have none; the lock is held."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_serve, args=(self._loop,), name="pageann-aio", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
     def close(self) -> None:
         """Wait for what runs, then end. Does nothing in a forked child, which has no threads."""
         if self._made_in == fork.generation():
+            with self._lock:
+                self._closing = True
             self._desks.close()
             self._stop_loop()
             self._driver.close()
@@ -124,6 +138,7 @@ class AioCrew:
             self._thread.join(_END_SECONDS)
 
     def _stop_loop(self) -> None:
+        concurrent.futures.wait(list(self._promised))
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:

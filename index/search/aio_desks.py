@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -114,7 +115,7 @@ class AioDesks:
         """Hand out no more, wait for those in use, and free their memory.
 
         Not waited for, nor freed, are desks of the event loop that this is called from: it would
-        wait for itself; and those that a closed event loop has kept.
+        wait for itself, so who waits behind it is refused; and those that a closed event loop has kept.
         """
         try:
             own = asyncio.get_running_loop()
@@ -122,12 +123,25 @@ class AioDesks:
             own = None
         with self._lock:
             self._closed = True
+            if any(holder.loop is own for holder in self._holders.values()):
+                self._refuse_waiting()
             while any(self._is_awaited(holder.loop, own) for holder in self._holders.values()):
                 self._returned.wait(_LOOK_SECONDS)
             free, self._free = self._free, []
         for desk in free:
             desk.close()
 
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            turn, _ = self._waiting.popleft()
+            with contextlib.suppress(RuntimeError):
+                turn.get_loop().call_soon_threadsafe(_refuse, turn)
+
     @staticmethod
     def _is_awaited(loop: asyncio.AbstractEventLoop, own: asyncio.AbstractEventLoop | None) -> bool:
         return loop is not own and not loop.is_closed()
+
+
+def _refuse(turn: Turn) -> None:
+    if not turn.done():
+        turn.set_exception(closed_engine())

@@ -191,6 +191,36 @@ def test_close_within_the_loop_does_not_wait_for_itself(
         assert isinstance(outcome, (Answers, IndexClosed))
 
 
+def test_close_within_a_loop_while_threads_wait_behind_it(
+    codes: Sample, segment: LoadedSegment, driver: str
+) -> None:
+    faults = [Fault(FaultKind.DELAY, 5000, times=-1)]
+    engine = Engine(segment, driver, workers=2, slots=4, faults=faults)
+    outcomes: list[str] = []
+
+    def client() -> None:
+        try:
+            for _ in range(20):
+                engine.run(codes.asked, codes.options())
+        except IndexClosed:
+            outcomes.append("closed")
+
+    async def everything() -> None:
+        calls = [asyncio.create_task(ask(engine, codes, number)) for number in range(30)]
+        await asyncio.wait(calls, timeout=0.02)
+        threads = [threading.Thread(target=client) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        await asyncio.wait(calls, timeout=0.02)
+        engine.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+
+    asyncio.run(everything())
+    assert outcomes == ["closed"] * 3
+
+
 def test_a_loop_that_ended_with_calls_open_leaves_the_engine_usable(
     codes: Sample, segment: LoadedSegment, driver: str
 ) -> None:

@@ -15,9 +15,9 @@ import pytest
 from pageann.index.kernels import state
 from pageann.index.search import desks
 from pageann.index.search.answers import Answers
-from pageann.index.search.engine import Engine
+from pageann.index.search.engine import CallOptions, Engine
 from pageann.index.search.load import LoadedSegment
-from pageann.index.search.workspace import Workspace
+from pageann.index.search.workspace import Workspace, WorkspaceFacts
 from pageann.storage.io.faults import Fault, FaultKind
 from tests.index.search.engines import Sample, assert_same, in_threads, running
 
@@ -81,44 +81,90 @@ def test_a_deadline_is_the_call_s_own(codes: Sample, segment: LoadedSegment, dri
     assert (expected[1].counters[:, state.N_STOP] == state.STOP_DEADLINE).all()
 
 
+class Watch:
+    """All workspaces that are open at a time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open: set[Workspace] = set()
+        self.made = self.most_slots = self.most_bytes = 0
+        lock = threading.Lock()
+        watch = self
+
+        class Watched(Workspace):
+            def __init__(self, *arguments: object) -> None:
+                super().__init__(*arguments)  # type: ignore[arg-type]
+                with lock:
+                    watch.open.add(self)
+                    watch.made += 1
+                    watch.most_slots = max(watch.most_slots, sum(one.slots for one in watch.open))
+                    watch.most_bytes = max(watch.most_bytes, sum(one.bytes for one in watch.open))
+
+            def close(self) -> None:
+                with lock:
+                    watch.open.discard(self)
+                super().close()
+
+        monkeypatch.setattr(desks, "Workspace", Watched)
+
+
+def varied(codes: Sample) -> list[CallOptions]:
+    """Settings that need memory of nine sizes."""
+    return [codes.options(k=k, effort=effort) for k in (1, 5, 9) for effort in (10, 40, 200)]
+
+
 def test_memory_is_that_of_the_slots(
     codes: Sample, segment: LoadedSegment, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = threading.Lock()
-    open_now: set[int] = set()
-    most_slots = 0
-
-    class Counted(Workspace):
-        def __init__(self, *arguments: object) -> None:
-            nonlocal most_slots
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            with lock:
-                open_now.add(id(self))
-                slots_of[id(self)] = self.slots
-                most_slots = max(most_slots, sum(slots_of[one] for one in open_now))
-
-        def close(self) -> None:
-            with lock:
-                open_now.discard(id(self))
-            super().close()
-
-    slots_of: dict[int, int] = {}
-    monkeypatch.setattr(desks, "Workspace", Counted)
-    sizes = [codes.options(k=k, effort=effort) for k in (1, 5, 9) for effort in (10, 20, 30)]
+    watch, options = Watch(monkeypatch), varied(codes)
     with running(segment, driver, workers=2, slots=5) as engine:
 
         def client(number: int) -> None:
             for turn in range(20):
-                engine.run(codes.asked[:7], sizes[(number + turn) % len(sizes)])
+                engine.run(codes.asked[:7], options[(number + turn) % len(options)])
 
         in_threads(8, client)
-        assert 0 < most_slots <= 5
-        made = len(slots_of)
-        engine.run(codes.asked[:1], codes.options(), workers=1)
-        for _ in range(20):
-            engine.run(codes.asked[:1], codes.options(), workers=1)
-        assert len(slots_of) <= made + 5
-    assert not open_now
+        assert 0 < watch.most_slots <= 5
+    assert not watch.open
+
+
+def test_memory_is_kept_for_calls_of_the_same_size(
+    codes: Sample, segment: LoadedSegment, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(monkeypatch)
+    with running(segment, driver, workers=2, slots=5) as engine:
+        for _ in range(40):
+            engine.run(codes.asked[:1], codes.options())
+        assert watch.made <= 5
+
+
+def test_memory_stays_within_the_scratch(
+    codes: Sample, segment: LoadedSegment, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, options = Watch(monkeypatch), varied(codes)
+    facts = WorkspaceFacts.of_parameters(segment.resident.parameters)
+    scratch_bytes = 6 * facts.bytes(1, options[-1].size)
+    engine = Engine(segment, driver, workers=2, slots=12, scratch_bytes=scratch_bytes)
+    expected = [engine.run(codes.asked[:1], each).rows for each in options]
+
+    def client(number: int) -> None:
+        for turn in range(20):
+            which = (number + turn) % len(options)
+            answers = engine.run(codes.asked[:7], options[which])
+            np.testing.assert_array_equal(answers.rows[:1], expected[which])
+
+    in_threads(8, client)
+    engine.close()
+    assert 2 < watch.most_slots < 12
+    assert watch.most_bytes <= scratch_bytes
+    assert not watch.open
+
+
+def test_a_query_larger_than_the_scratch_is_searched_alone(
+    codes: Sample, segment: LoadedSegment, driver: str
+) -> None:
+    engine = Engine(segment, driver, workers=2, slots=12, scratch_bytes=5000)
+    in_threads(4, lambda number: engine.run(codes.asked, codes.options()) and None)
+    engine.close()
 
 
 def test_single_queries_of_two_threads_run_side_by_side(
