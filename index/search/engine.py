@@ -103,7 +103,7 @@ class Engine:
         ``excluded`` (int64 (q,)) names a row to leave out of each answer, -1 for none; ``workers``
         is the most that work at it at a time. Raises DamagedIndex, FormatTooNew or StorageError for
         a page that cannot be used, IndexClosed after :meth:`close`. When interrupted it ends once
-        reads in flight have.
+        reads in flight have. It blocks: coroutines await :meth:`arun`.
         """
         call = self._call(queries, options, excluded, workers)
         if len(call):
