@@ -36,7 +36,9 @@ _WALK_SCAN_SLOTS = 60.0
 _WALK_CELLS = 96
 _EFFORT_GROWTH = 1.35
 _MOST_EFFORT = 600
-_ENOUGH_RECALL = 0.998
+_ENOUGH_RECALL = 0.995
+_TUNING_ROWS = 150
+"""Of the sample, to choose widths with."""
 _TUNED_RECALL = 0.95
 _UNIT_COST_US = 20.0
 _CODE_COST_US = 0.012
@@ -54,6 +56,12 @@ class Sample:
     integral: bool
     distances: npt.NDArray[np.float64]
     """(m, largest k), ascending."""
+
+    def part(self, rows: int) -> Sample:
+        """About ``rows`` of the queries, spread over all."""
+        every = slice(None, None, max(1, len(self.rows) // rows))
+        queries = np.ascontiguousarray(self.queries[every])
+        return Sample(self.rows[every], queries, self.integral, self.distances[every])
 
 
 def draw_sample(vectors: npt.NDArray[Any], metric: Metric, seed: int, threads: int) -> Sample:
@@ -124,14 +132,14 @@ class _Meter:
             codes=round(float(counters[state.N_CODES]), 2),
         )
 
-    def curve(self, tuning: Tuning, k: int, rows: int) -> Curve:
-        """Points up to a recall that nobody asks to exceed."""
+    def curve(self, tuning: Tuning, k: int, rows: int, enough: float = _ENOUGH_RECALL) -> Curve:
+        """Points up to a recall of ``enough``, by default one that hardly anybody asks to exceed."""
         points: list[CurvePoint] = []
         for effort in _ladder(k, rows):
             if not self.fits(tuning, k, effort):
                 break
             points.append(self.point(tuning, k, effort))
-            if points[-1].recall >= _ENOUGH_RECALL:
+            if points[-1].recall >= enough:
                 break
         return Curve(k, self._segment.residence.code_bytes, tuple(points))
 
@@ -164,13 +172,14 @@ def calibrate_segment(
     rows = segment.entry.rows
     code_bytes = segment.residence.code_bytes
     meter = _Meter(engine, segment, sample, plan)
+    chooser = _Meter(engine, segment, sample.part(_TUNING_ROWS), plan)
     steps = len(_SCAN_SLOTS) + len(CALIBRATED_KS)
     best, least = tunings[code_bytes], math.inf
     most = max(rows / 10, _SCAN_SLOTS[0])  # no effort needs more than all rows scored
     for number, scan_slots in enumerate(_SCAN_SLOTS):
         if code_bytes > 0 and scan_slots <= most:
             tuning = replace(tunings[code_bytes], scan_slots=scan_slots)
-            cost = _cost_at(meter.curve(tuning, 10, rows), _TUNED_RECALL)
+            cost = _cost_at(chooser.curve(tuning, 10, rows, _TUNED_RECALL), _TUNED_RECALL)
             if cost < least:
                 best, least = tuning, cost
         done(number + 1, steps)

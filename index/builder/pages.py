@@ -89,7 +89,9 @@ def _put_reps(
     codes: npt.NDArray[np.uint8],
 ) -> None:
     held = np.arange(layout.rep_capacity) < counts[:, None]
-    _put(pages, layout.rep_slots_offset, np.where(held, reps, 0).astype("<u4"))
+    reps = np.sort(np.where(held, reps, np.iinfo(np.int32).max), axis=1)  # neighbours of one page together
+    reps = np.where(held, reps, 0)
+    _put(pages, layout.rep_slots_offset, reps.astype("<u4"))
     block = np.where(held[:, :, None], codes[reps], np.uint8(0)).reshape(-1, layout.rep_code_bytes)
     lanes = lane_major(block, layout.rep_capacity)
     _put(pages, layout.rep_codes_offset, lanes.reshape(len(pages), -1))

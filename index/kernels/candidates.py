@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pageann.index.kernels.pool import insert_candidate
-from pageann.index.kernels.route import block_sums, group_score
-from pageann.index.kernels.scan import LANES
+from pageann.index.kernels.route import block_sums
+from pageann.index.kernels.scan import LANES, lookup_one
 from pageann.index.kernels.state import (
     ESTIMATED,
     FAULT_SLOT,
@@ -20,8 +20,10 @@ from pageann.index.kernels.state import (
     P_CODE_BYTES,
     P_GROUP_SLOTS,
     P_GROUPS,
+    P_LEVEL_OFFSET,
     P_PAGE_LAYOUT,
     P_REP_BYTES,
+    P_ROUTER_BYTES,
     P_ROWS,
     REFINED,
     S_CODE_LOW,
@@ -30,6 +32,7 @@ from pageann.index.kernels.state import (
     S_REP_STEP,
     T_CODE,
     T_REP,
+    T_ROUTER,
 )
 from pageann.jit import FAST, kernel
 from pageann.storage.format import REP_COUNT_OFFSET
@@ -155,6 +158,16 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
     constant_step = resident.scalars[S_REP_STEP]
     totals = work.rotated[:LANES]
     coarse = parameters[P_CODE_BYTES] > 0
+    router_rows = parameters[P_ROUTER_BYTES]
+    router_codes = np.int64(resident.router_codes.ctypes.data) + parameters[P_LEVEL_OFFSET]
+    router_tables = np.int64(work.tables[slot, T_ROUTER].ctypes.data)
+    router_base = work.table_scalars[slot, T_ROUTER, 0]
+    router_step = work.table_scalars[slot, T_ROUTER, 1]
+    effort = work.pool_scores.shape[1]
+    # Slots ascend, so vectors of one group, and of one page, stand side by side.
+    last_group, last_page = np.int64(-1), np.int64(-1)
+    offset = np.float32(0)
+    read = False
     for chunk in range(0, count, LANES):
         lanes = min(LANES, rep_capacity - chunk)
         block_sums(record, lanes, rows, tables, work, totals)
@@ -162,16 +175,23 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
             candidate = np.int64(load_u32(slots_at + 4 * (chunk + lane)))
             if candidate >= parameters[P_ROWS]:
                 return FAULT_SLOT
-            score, _ = group_score(resident, work, slot, candidate // group_slots)
+            group = candidate // group_slots
+            if group != last_group:
+                last_group = group
+                codes = router_codes + (group // LANES) * (router_rows + 1) * LANES + group % LANES
+                total = lookup_one(codes, LANES, router_rows, router_tables)
+                offset = base + router_base + router_step * np.float32(total)
             constant = np.float32(load_u8(record + rows * lanes + lane))
-            score += base + constant_step * constant + step * totals[lane]
-            pool = work.counters[slot, N_POOL]
-            effort = work.pool_scores.shape[1]
-            if pool == effort and score >= work.pool_scores[slot, effort - 1] and not coarse:
+            score = offset + constant_step * constant + step * totals[lane]
+            full = work.counters[slot, N_POOL] == effort
+            if full and score >= work.pool_scores[slot, effort - 1] and not coarse:
                 continue
-            if is_visited(work, slot, candidate // capacity):
-                continue
-            _offer_refined(work, slot, candidate, score)
+            page = candidate // capacity
+            if page != last_page:
+                last_page = page
+                read = is_visited(work, slot, page)
+            if not read:
+                _offer_refined(work, slot, candidate, score)
         record += (rows + 1) * lanes
     work.counters[slot, N_CODES] += count
     return 0
