@@ -271,8 +271,6 @@ def _check_shape(shape: Mapping[str, Any], pages: PageFile, exact: PageFile) -> 
     rep_bytes = shape["rep_bytes"] + 1 if shape["rep_capacity"] else 0
     demand(pages.header["rep_code_bytes"] == rep_bytes, "a code on a page has its constant behind it")
     if shape["quantised"]:
-        names = ("page_bytes", "capacity")
-        demand(
-            all(exact.header[name] == shape[f"exact_{name}"] for name in names), "vectors are of the shape"
-        )
+        sizes = (exact.header["page_bytes"], exact.header["capacity"])
+        demand(sizes == (shape["exact_page_bytes"], shape["exact_capacity"]), "vectors are of the shape")
         demand(pages.header["dtype_code"] == 3, "quantised pages hold bytes")
