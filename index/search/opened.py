@@ -108,6 +108,7 @@ class OpenedIndex:
     ) -> Self:
         entry = manifest.segments[0]
         folder = directory.file_path(entry, PAGES_FILE).parent
+        _require_files(folder, entry)
         calibration = _read_calibration(folder, entry)
         built_for = int(manifest.options["memory_bytes"])
         budget = built_for if memory is None else memory.resolve(raw_bytes(entry))
@@ -203,26 +204,28 @@ class OpenedIndex:
         kept = min(k, self.entry.rows)
         warnings: tuple[str, ...] = ()
         if call.quality.effort:
-            effort = max(call.quality.effort, kept)
+            effort = call.quality.effort
         else:
             effort, warning = self._calibration.effort_for(
                 call.quality.recall, kept, self.plan.residence.code_bytes
             )
             warnings = (warning,) if warning else ()
-        effort = max(min(effort, self.entry.rows), kept)
+        least = self._tuning.rerank(kept) if self._facts.quantised else 1
+        effort = min(max(effort, least), self.entry.rows)
         size = self._fitting_size(kept, effort)
         if size is None and not call.quality.effort:
-            size = self._most_careful_size(kept, effort)
+            size = self._most_careful_size(kept, min(least, effort), effort)
             if size is not None:
                 warnings += (
                     f"recall {call.quality.recall:g} may be missed: this memory budget leaves room for "
                     f"effort {size.effort}, not {effort}; open the index with more memory",
                 )
         if size is None:
-            least = self._facts.bytes(1, self._tuning.size(kept, effort, self._segment.shape.group_slots, 1))
+            narrowest = self._tuning.size(kept, effort, self._segment.shape.group_slots, 1)
+            needed = self._facts.bytes(1, narrowest)
             asked = f"k={k}" if call.radius is None else f"radius={call.radius:g} with {k} rows inside"
             raise InvalidArgument(
-                f"{asked} at effort {effort} takes {format_bytes(least)} for one query, and this memory "
+                f"{asked} at effort {effort} takes {format_bytes(needed)} for one query, and this memory "
                 f"budget leaves {format_bytes(self._share_bytes)}; ask for less, or open the index with "
                 "more memory"
             )
@@ -247,10 +250,10 @@ class OpenedIndex:
             width //= 2
         return None
 
-    def _most_careful_size(self, k: int, effort: int) -> WorkspaceSize | None:
-        """That of the greatest effort below ``effort`` that fits; None where none from ``k`` up does."""
-        best = self._fitting_size(k, k)
-        least, most = k + 1, effort - 1
+    def _most_careful_size(self, k: int, least: int, effort: int) -> WorkspaceSize | None:
+        """That of the greatest effort from ``least`` up to ``effort`` that fits; None where none does."""
+        best = self._fitting_size(k, least)
+        least, most = least + 1, effort
         while best is not None and least <= most:
             middle = (least + most) // 2
             size = self._fitting_size(k, middle)
@@ -329,6 +332,21 @@ class OpenedIndex:
 
 def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
+
+
+def _require_files(folder: Path, entry: SegmentEntry) -> None:
+    """Refuse a segment that lacks a file, or has one of another length than listed."""
+    for name, listed in sorted(entry.files.items()):
+        path = folder / name
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            what = "is missing"
+        else:
+            if found == listed.bytes:
+                continue
+            what = f"is {found} bytes long instead of {listed.bytes}"
+        raise DamagedIndex(f"{path}: {what}; restore a copy of the index or build it again", str(path))
 
 
 def _read_calibration(folder: Path, entry: SegmentEntry) -> Calibration:

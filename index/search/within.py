@@ -63,4 +63,4 @@ def _unfinished(
     cut = (stops == StopReason.DEADLINE) | (stops == StopReason.MAX_PAGE_READS)
     spent = counters[full, state.N_READS] >= most_reads
     counters[full[spent & ~cut], state.N_STOP] = int(StopReason.MAX_PAGE_READS)
-    return full[~(cut | spent)]
+    return np.asarray(full[~(cut | spent)])

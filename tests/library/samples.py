@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import pageann
@@ -47,6 +48,13 @@ class Sample:
     def open(self, memory: Any = None, **options: Any) -> pageann.Index:
         """The index, open, with two threads unless told otherwise."""
         return pageann.open(self.path, memory=memory, **{"threads": 2, **options})
+
+    def least_bytes(self, threads: int = 2) -> int:
+        """The least budget that works, as the refusal of a hopeless one names it."""
+        with pytest.raises(pageann.BudgetTooSmall) as caught:
+            self.open(1, threads=threads)
+        assert str(caught.value.required_bytes) in str(caught.value)
+        return caught.value.required_bytes
 
 
 CODES = Kind()

@@ -22,18 +22,10 @@ def sample(samples: Samples) -> Sample:
     return samples(Kind(rows=16_000, dim=24, memory="30%", ids="int64"))
 
 
-def least_bytes(sample: Sample, threads: int = 2) -> int:
-    """What the refusal of a hopeless budget names."""
-    with pytest.raises(pageann.BudgetTooSmall) as caught:
-        sample.open(1, threads=threads)
-    assert str(caught.value.required_bytes) in str(caught.value)
-    return caught.value.required_bytes
-
-
 @pytest.mark.parametrize("memory", SHARES)
 def test_every_budget_gives_exact_distances(sample: Sample, memory: str) -> None:
     budget = int(float(memory[:-1]) / 100 * sample.base.nbytes)
-    least = least_bytes(sample)
+    least = sample.least_bytes()
     if budget < least:
         with pytest.raises(pageann.BudgetTooSmall) as caught:
             sample.open(memory)
@@ -56,7 +48,7 @@ def test_every_budget_gives_exact_distances(sample: Sample, memory: str) -> None
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_the_least_that_is_named_works(samples: Samples, name: str, threads: int) -> None:
     sample = samples(LAYOUTS[name])
-    least = least_bytes(sample, threads)
+    least = sample.least_bytes(threads)
     with sample.open(least, threads=threads) as index:
         assert index.ledger.total <= least
         found = index.search(sample.queries, 10)
@@ -69,7 +61,7 @@ def test_the_least_that_is_named_works(samples: Samples, name: str, threads: int
 
 def test_a_recall_that_memory_cannot_give_is_warned_of(samples: Samples) -> None:
     sample = samples(LAYOUTS["walk"])
-    with sample.open(least_bytes(sample)) as index:
+    with sample.open(sample.least_bytes()) as index:
         found = index.search(sample.queries, 10, recall=1.0)
         assert any("memory" in text for text in found.stats.warnings), found.stats.warnings
         with pytest.raises(pageann.InvalidArgument, match="open the index with more memory"):
