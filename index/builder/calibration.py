@@ -20,7 +20,7 @@ from pageann.index.search.effort import Calibration, Curve, CurvePoint
 from pageann.index.search.engine import CallOptions, Engine
 from pageann.index.search.load import LoadedSegment
 from pageann.index.search.planner import OpenPlan
-from pageann.index.search.tuning import Tuning
+from pageann.index.search.tuning import NO_LIMIT, Tuning
 from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import Shape
 from pageann.types import Metric
@@ -34,6 +34,8 @@ _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
 _WALK_SCAN_SLOTS = 60.0
 _WALK_CELLS = 96
+_WALK_PAGES_SHARE = 2.0
+"""Estimates made while walking are too hopeful to end a walk; a count of pages does better."""
 _EFFORT_GROWTH = 1.35
 _MOST_EFFORT = 600
 _ENOUGH_RECALL = 0.995
@@ -83,7 +85,7 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
     """
     width = _WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
     tunings = {code_bytes: Tuning(scan_slots=300.0, width=width) for code_bytes in shape.code_bytes}
-    walk = Tuning(scan_slots=_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS)
+    walk = Tuning(_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS, pages_share=_WALK_PAGES_SHARE)
     return {**tunings, 0: walk}
 
 
@@ -113,7 +115,14 @@ class _Meter:
     def point(self, tuning: Tuning, k: int, effort: int) -> CurvePoint:
         size = tuning.size(k, effort, self._segment.shape.group_slots, self._width)
         options = CallOptions(
-            size, size.width, size.width, tuning.rerank(k), 1 << 40, 0, self._sample.integral
+            size,
+            size.width,
+            size.width,
+            tuning.rerank(k),
+            NO_LIMIT,
+            0,
+            self._sample.integral,
+            tuning.walk_pages(effort),
         )
         answers = self._engine.run(self._sample.queries, options, self._sample.rows)
         recalls = recall_at_k(

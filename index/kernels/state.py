@@ -80,8 +80,9 @@ SCALAR_COUNT = 5
     CALL_RERANK,
     CALL_MAX_READS,
     CALL_INTEGRAL,
-) = range(9)
-CALL_COUNT = 9
+    CALL_WALK_PAGES,
+) = range(10)
+CALL_COUNT = 10
 
 # Counters of one query: positions in a row of Work.counters.
 (

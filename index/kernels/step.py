@@ -27,6 +27,7 @@ from pageann.index.kernels.state import (
     CALL_MAX_READS,
     CALL_NEXT_WIDTH,
     CALL_RERANK,
+    CALL_WALK_PAGES,
     EXACT,
     FAULT_READ,
     FAULT_ROW,
@@ -149,6 +150,8 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         most_reads -= min(work.call[CALL_RERANK], most_reads // 2)
     # What is left of the table is for exact records; an open-addressing table must never be full.
     most_pages = work.visited.shape[1] // 4 * 3
+    if not short:
+        most_pages = min(most_pages, work.call[CALL_WALK_PAGES])
     while counters[N_WANTED] < width and counters[N_READS] < most_reads:
         if counters[N_READS] + counters[N_PINNED] >= most_pages:
             return

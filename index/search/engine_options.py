@@ -32,6 +32,8 @@ class CallOptions:
     """When to end with the best so far, by ``time.monotonic_ns``; 0: never."""
     integral: bool
     """All elements of the queries are integers (of at most 8 bits)."""
+    walk_pages: int = 1 << 40
+    """Most pages that a query looks at before it settles for what it has, read or pinned."""
 
     def __post_init__(self) -> None:
         size = self.size
@@ -42,8 +44,10 @@ class CallOptions:
                 f"rounds of {self.first_width} and {self.next_width} pages: "
                 f"1 to {size.width} fit the workspace"
             )
-        if min(self.rerank, self.max_reads, self.deadline_ns) < 0:
-            raise InvalidArgument(f"{self}: rerank, max_reads and deadline_ns are not negative")
+        if min(self.rerank, self.max_reads, self.deadline_ns, self.walk_pages - 1) < 0:
+            raise InvalidArgument(
+                f"{self}: rerank, max_reads and deadline_ns are not negative, walk_pages at least 1"
+            )
 
     def write(self, call: npt.NDArray[np.int64]) -> None:
         """Put all but the deadline, which is each query's own, where kernels look for it."""
@@ -56,6 +60,7 @@ class CallOptions:
         call[state.CALL_RERANK] = self.rerank
         call[state.CALL_MAX_READS] = min(self.max_reads, _UNLIMITED)
         call[state.CALL_INTEGRAL] = int(self.integral)
+        call[state.CALL_WALK_PAGES] = self.walk_pages
 
     def without_deadline(self) -> CallOptions:
         """What must be equal for queries of different calls to be searched together."""

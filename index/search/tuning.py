@@ -11,6 +11,7 @@ from pageann.index.search.workspace import WorkspaceSize
 __all__ = ["LEAST_WIDTH", "Tuning"]
 
 LEAST_WIDTH = 4
+NO_LIMIT = 1 << 40
 _LEAST_GROUPS = 16
 _LEAST_CELLS = 32
 
@@ -27,6 +28,8 @@ class Tuning:
     """Most pages of a round."""
     most_cells: int = 1 << 20
     """Limit on those units, whatever the effort."""
+    pages_share: float = 0.0
+    """Pages looked at, at most, for each unit of effort; 0: no limit but the effort itself."""
     rerank_extra: int = 8
     """Exact records looked at beyond k, where pages hold quantised vectors."""
 
@@ -35,6 +38,10 @@ class Tuning:
         groups = max(_LEAST_GROUPS, int(self.scan_slots * effort / group_slots))
         cells = max(_LEAST_CELLS, min(self.most_cells, int(self.cells_share * groups)))
         return WorkspaceSize(k, effort, groups, cells, min(width, self.width))
+
+    def walk_pages(self, effort: int) -> int:
+        """Most pages that a query of ``effort`` looks at."""
+        return max(LEAST_WIDTH, int(self.pages_share * effort)) if self.pages_share else NO_LIMIT
 
     def rerank(self, k: int) -> int:
         """Exact records to look at."""
