@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,36 @@ class Index:
 
     def __repr__(self) -> str:
         return f"<pageann.Index {self.path}: {self.rows:,} x {self.dim} {self.dtype}, {self.metric}>"
+
+    @overload
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        radius: None = None,
+        deadline: float | None = None,
+        max_page_reads: int | None = None,
+        stats: bool = True,
+    ) -> SearchResult: ...
+
+    @overload
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        radius: float,
+        deadline: float | None = None,
+        max_page_reads: int | None = None,
+        stats: bool = True,
+    ) -> RangeResult: ...
 
     def search(
         self,

@@ -107,13 +107,14 @@ def _query_blocks(arguments: argparse.Namespace) -> Iterator[tuple[int, NDArray[
 
 
 def _search(index: Index, queries: NDArray[Any], arguments: argparse.Namespace) -> SearchResult | RangeResult:
+    radius: float | None = arguments.radius
     return index.search(
         queries,
         arguments.k,
         recall=arguments.recall,
         effort=arguments.effort,
         exact=arguments.exact,
-        radius=arguments.radius,
+        radius=radius,
         deadline=arguments.deadline,
         max_page_reads=arguments.max_page_reads,
     )

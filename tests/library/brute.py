@@ -79,6 +79,12 @@ def require_exact(
     assert (np.abs(other - nearest)[differing] <= _SAME * (1 + np.abs(nearest[differing]))).all()
 
 
+def measured(result: pageann.SearchResult | pageann.RangeResult) -> pageann.QueryStats:
+    """The statistics that a result was asked to keep."""
+    assert result.stats is not None
+    return result.stats
+
+
 def recall(result: pageann.SearchResult, base: NDArray[Any], queries: NDArray[Any], metric: str) -> float:
     """Mean share of the true nearest rows that came back; a tie is no miss."""
     every = all_distances(base, queries, metric)

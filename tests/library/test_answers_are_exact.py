@@ -113,7 +113,7 @@ def test_1536_dimensions(samples: Samples, dtype: str) -> None:
     "dtype", ["float32", *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float16", "int8"))]
 )
 def test_8192_dimensions(samples: Samples, dtype: str) -> None:
-    sample = samples(Kind(rows=40, dim=8192, dtype=dtype, memory="16MiB"))
+    sample = samples(Kind(rows=12, dim=8192, dtype=dtype, memory="16MiB"))
     require_all_ways_agree(sample, sample.queries[:10], 10)
 
 

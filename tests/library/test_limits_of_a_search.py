@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from tests.library.brute import require_contract
+from tests.library.brute import measured, require_contract
 from tests.library.samples import TWO_TIER, WALK, Kind, Sample, Samples
 
 UNHURRIED_SECONDS = 600.0
@@ -34,10 +34,10 @@ def test_a_deadline_that_has_passed(sample: Sample, deadline: float, io: str) ->
         found = index.search(queries, 10, deadline=deadline)
         again = index.search(sample.queries, 10)
     require_contract(found, sample.base, queries, "l2", 10)
-    cut = found.stats.stopped == 2
+    cut = measured(found).stopped == 2
     np.testing.assert_array_equal(found.complete, ~cut)
     assert cut.any()
-    assert found.stats.stops()["deadline"] == cut.sum()
+    assert measured(found).stops()["deadline"] == cut.sum()
     assert "cut short" in repr(found)
     assert again.complete.all(), "the next call is not hurried"
 
@@ -49,7 +49,7 @@ def test_a_generous_deadline_changes_nothing(sample: Sample, io: str) -> None:
         usual = index.search(sample.queries, 10)
     assert found.complete.all()
     np.testing.assert_array_equal(found.ids, usual.ids)
-    assert set(found.stats.stops()) <= {"converged", "exhausted"}
+    assert set(measured(found).stops()) <= {"converged", "exhausted"}
 
 
 @pytest.mark.parametrize("io", DRIVERS)
@@ -59,9 +59,9 @@ def test_reads_are_limited(sample: Sample, io: str, most_reads: int) -> None:
         usual = index.search(sample.queries, 10)
         found = index.search(sample.queries, 10, max_page_reads=most_reads)
     require_contract(found, sample.base, sample.queries, "l2", 10)
-    assert (found.stats.reads <= most_reads).all()
-    assert not found.complete[usual.stats.reads > most_reads].any()
-    np.testing.assert_array_equal(found.complete, found.stats.stopped != 1)
+    assert (measured(found).reads <= most_reads).all()
+    assert not found.complete[measured(usual).reads > most_reads].any()
+    np.testing.assert_array_equal(found.complete, measured(found).stopped != 1)
 
 
 def test_a_limit_beyond_need_changes_nothing(sample: Sample) -> None:
@@ -70,7 +70,7 @@ def test_a_limit_beyond_need_changes_nothing(sample: Sample) -> None:
         usual = index.search(sample.queries, 10)
     assert found.complete.all()
     np.testing.assert_array_equal(found.ids, usual.ids)
-    np.testing.assert_array_equal(found.stats.reads, usual.stats.reads)
+    np.testing.assert_array_equal(measured(found).reads, measured(usual).reads)
 
 
 def test_coroutines_have_limits_too(sample: Sample) -> None:
@@ -88,7 +88,7 @@ def test_a_query_that_is_late_reads_no_more_than_an_answer_takes(sample: Sample,
     with sample.open(memory_of(sample), io=io) as index:
         found = index.search(sample.queries, 10, deadline=1e-9)
     rounds = 1 if sample.kind == WALK else 2
-    assert (found.stats.hops <= rounds).all()
+    assert (measured(found).hops <= rounds).all()
     assert (found.counts > 0).all(), "the best so far is something"
 
 
@@ -96,5 +96,5 @@ def test_exact_search_reads_everything_whatever_the_limits(sample: Sample) -> No
     with sample.open() as index:
         found = index.search(sample.queries, 10, exact=True)
     assert found.complete.all()
-    assert set(found.stats.stops()) == {"exhausted"}
-    assert found.stats.reads.sum() > 0
+    assert set(measured(found).stops()) == {"exhausted"}
+    assert measured(found).reads.sum() > 0

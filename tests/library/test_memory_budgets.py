@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pageann
-from tests.library.brute import recall, require_contract, require_exact
+from tests.library.brute import measured, recall, require_contract, require_exact
 from tests.library.samples import LAYOUTS, Kind, Sample, Samples
 
 SHARES = ("1%", "3%", "10%", "30%", "60%", "100%", "200%")
@@ -41,7 +41,7 @@ def test_every_budget_gives_exact_distances(sample: Sample, memory: str) -> None
         result.ids[:] = np.vectorize(rows.__getitem__)(result.ids)
     require_contract(found, sample.base, sample.queries, "l2", 10)
     require_exact(exact, sample.base, sample.queries, "l2", 10)
-    assert recall(found, sample.base, sample.queries, "l2") >= 0.9 or found.stats.warnings
+    assert recall(found, sample.base, sample.queries, "l2") >= 0.9 or measured(found).warnings
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -63,7 +63,7 @@ def test_a_recall_that_memory_cannot_give_is_warned_of(samples: Samples) -> None
     sample = samples(LAYOUTS["walk"])
     with sample.open(sample.least_bytes()) as index:
         found = index.search(sample.queries, 10, recall=1.0)
-        assert any("memory" in text for text in found.stats.warnings), found.stats.warnings
+        assert any("memory" in text for text in measured(found).warnings), measured(found).warnings
         with pytest.raises(pageann.InvalidArgument, match="open the index with more memory"):
             index.search(sample.queries, 10, effort=2000)
 

@@ -14,11 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 import pageann
-from tests.library.brute import recall, require_contract, require_exact
+from tests.library.brute import measured, recall, require_contract, require_exact
 
 ROWS, DIM = 1500, 16
-MEMORY = ("2MiB", "90KiB")
-"""Codes of all vectors, or pages with representatives."""
 
 
 def normal(rows: int = ROWS) -> NDArray[np.float32]:
@@ -89,21 +87,31 @@ def require_sound(path: Path, base: NDArray[Any], queries: NDArray[Any], metric:
     require_exact(full, base, queries, metric, 10)
     require_exact(exact, base, queries, metric, 10)
     np.testing.assert_array_equal(full.ids, exact.ids)
-    assert recall(usual, base, queries, metric) >= 0.85 or usual.stats.warnings
+    assert recall(usual, base, queries, metric) >= 0.85 or measured(usual).warnings
     assert pageann.verify(path) == []
 
 
-@pytest.mark.parametrize("memory", MEMORY)
-@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize(
+    ("metric", "memory"),
+    [("l2", "2MiB"), ("l2", "90KiB"), ("ip", "2MiB"), pytest.param("ip", "90KiB", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", DATA)
 def test_floats(tmp_path: Path, name: str, metric: str, memory: str) -> None:
+    """Over codes of all vectors, and over pages with representatives."""
     base = DATA[name]()
     pageann.build(base, tmp_path / "index", metric=metric, memory=memory, threads=1)
     queries = np.concatenate([base[[0, 9, 77]], normal(4)[1:]])
     require_sound(tmp_path / "index", base, queries, metric)
 
 
-@pytest.mark.parametrize("name", [name for name in DATA if name not in WITHOUT_DIRECTION])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("all-equal", "few-different") else pytest.param(name, marks=pytest.mark.slow)
+        for name in DATA
+        if name not in WITHOUT_DIRECTION
+    ],
+)
 def test_directions(tmp_path: Path, name: str) -> None:
     base = DATA[name]()
     base[:, 0] += 1

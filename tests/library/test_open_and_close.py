@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import pageann
+from tests.library.brute import measured
 from tests.library.samples import CODES, Sample, Samples
 
 DRIVERS = ("auto", "threads", "aio")
@@ -39,7 +40,7 @@ def test_a_hundred_coroutines(layout: Sample, io: str) -> None:
     for number, one in enumerate(single):
         np.testing.assert_array_equal(one.ids[0], together.ids[number])
         np.testing.assert_array_equal(one.distances[0], together.distances[number])
-        assert int(one.stats.reads[0]) == int(together.stats.reads[number])
+        assert int(measured(one).reads[0]) == int(measured(together).reads[number])
 
 
 @pytest.mark.parametrize("io", DRIVERS)
@@ -85,7 +86,8 @@ def test_closing_while_threads_search(samples: Samples, io: str) -> None:
     sample = samples(CODES)
     index = sample.open(io=io)
     expected = index.search(sample.queries, 10, effort=60)
-    started, outcomes = threading.Barrier(5), []
+    started = threading.Barrier(5)
+    outcomes: list[Any] = []
 
     def search() -> None:
         started.wait()

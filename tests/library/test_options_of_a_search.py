@@ -113,9 +113,11 @@ def test_queries_need_not_be_contiguous(index: pageann.Index, samples: Samples) 
 
 
 def test_numbers_of_numpy_are_numbers(index: pageann.Index) -> None:
-    found = index.search(QUERY, np.int32(3), recall=np.float32(0.5))
-    assert found.ids.shape == (1, 3)
-    index.search(QUERY, 3, effort=np.int64(9), deadline=np.float64(10), max_page_reads=np.int64(5))
+    k: Any = np.int32(3)
+    quality: list[dict[str, Any]] = [{"recall": np.float32(0.5)}, {"effort": np.int64(9)}]
+    limits: dict[str, Any] = {"deadline": np.float64(10), "max_page_reads": np.int64(5)}
+    for options in quality:
+        assert index.search(QUERY, k, **options, **limits).ids.shape == (1, 3)
 
 
 def test_statistics_can_be_left_out(index: pageann.Index) -> None:

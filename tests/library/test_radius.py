@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pageann
-from tests.library.brute import all_distances
+from tests.library.brute import all_distances, measured
 from tests.library.samples import METRICS, TWO_TIER, WALK, Kind, Sample, Samples
 
 
@@ -103,11 +105,11 @@ def test_work_is_counted(samples: Samples) -> None:
         found = index.search(sample.queries, radius=between(sample, 5))
         after = index.stats()
     assert after["queries"] - before["queries"] == len(sample.queries)
-    assert after["reads"] - before["reads"] == found.stats.reads.sum() > 0
+    assert after["reads"] - before["reads"] == measured(found).reads.sum() > 0
 
 
 @pytest.mark.parametrize("radius", [float("nan"), float("inf"), True, "far"])
-def test_what_is_no_radius_is_refused(samples: Samples, radius: object) -> None:
+def test_what_is_no_radius_is_refused(samples: Samples, radius: Any) -> None:
     sample = samples(Kind())
     with sample.open() as index, pytest.raises(pageann.InvalidArgument, match="radius="):
         index.search(sample.queries, radius=radius)
@@ -120,10 +122,10 @@ def test_a_range_search_that_is_cut_short_says_so(samples: Samples, most_reads: 
     inside = (all_distances(sample.base, sample.queries, "l2") <= radius).sum(axis=1)
     with sample.open() as index:
         found = index.search(sample.queries, radius=radius, effort=16, max_page_reads=most_reads)
-    assert (found.stats.reads <= most_reads).all()
+    assert (measured(found).reads <= most_reads).all()
     assert not found.complete.all()
     assert found.complete.shape == (len(sample.queries),)
-    assert set(found.stats.stops()) <= {"converged", "exhausted", "max page reads"}
+    assert set(measured(found).stops()) <= {"converged", "exhausted", "max page reads"}
     assert (np.diff(found.lims) <= inside).all()
 
 
@@ -131,5 +133,5 @@ def test_a_range_search_that_takes_several_rounds_ends_for_one_reason(samples: S
     sample = samples(Kind())
     with sample.open("16MiB") as index:
         found = index.search(sample.queries, radius=1e30)
-    assert set(found.stats.stops()) <= {"converged", "exhausted"}
+    assert set(measured(found).stops()) <= {"converged", "exhausted"}
     assert found.complete.all()

@@ -39,15 +39,15 @@ def test_threads_change_no_byte(tmp_path: Path, name: str) -> None:
 
 
 def test_another_seed_changes_the_pages(tmp_path: Path) -> None:
-    build_sample(WALK, tmp_path / "one", seed=5)
-    build_sample(WALK, tmp_path / "other", seed=6)
+    build_sample(CODES, tmp_path / "one", seed=5)
+    build_sample(CODES, tmp_path / "other", seed=6)
     one, other = digests(tmp_path / "one"), digests(tmp_path / "other")
     assert one["seg-000001/pages.bin"] != other["seg-000001/pages.bin"]
 
 
 def test_memory_of_the_build_changes_no_byte(tmp_path: Path) -> None:
-    build_sample(WALK, tmp_path / "roomy", seed=5)
-    build_sample(WALK, tmp_path / "tight", seed=5, build_memory="64MiB")
+    build_sample(CODES, tmp_path / "roomy", seed=5)
+    build_sample(CODES, tmp_path / "tight", seed=5, build_memory="64MiB")
     assert digests(tmp_path / "roomy") == digests(tmp_path / "tight")
 
 
