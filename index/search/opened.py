@@ -237,6 +237,7 @@ class OpenedIndex:
             call.max_reads,
             call.deadline_ns,
             call.integral,
+            self._tuning.walk_pages(size.effort),
         )
         return options, warnings
 
