@@ -15,6 +15,7 @@ __all__ = [
     "VECTORS_FILE",
     "Shape",
     "codes_file",
+    "tag_text",
 ]
 
 PAGES_FILE = "pages.bin"
@@ -28,6 +29,11 @@ CALIBRATION_FILE = "calibration.json"
 def codes_file(code_bytes: int) -> str:
     """Name of the file of residual codes of one width."""
     return f"codes-{code_bytes:03d}.bin"
+
+
+def tag_text(tag: int) -> str:
+    """A segment's tag as bundles and manifests hold it."""
+    return f"{tag:016x}"
 
 
 @dataclass(frozen=True, slots=True)

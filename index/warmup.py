@@ -40,7 +40,7 @@ def warm_kernels(dtypes: Iterable[str] | None = None) -> float:
 def _exercise(path: Path, dtype: str) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.integers(0, 100, (_ROWS, _DIM)).astype(dtype)
-    options = BuildOptions(Metric.L2, parse_bytes("2MiB"), None, None, 0, 1, True)
+    options = BuildOptions(Metric.L2, parse_bytes("2MiB"), 0, None, None, 0, 1, True)
     build_index(open_vectors(vectors), path, None, options)
     index = OpenedIndex.open(path, None, "auto", 1)
     try:

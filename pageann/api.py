@@ -25,6 +25,8 @@ __all__ = ["Index", "build", "open", "verify", "warmup"]
 
 DEFAULT_RECALL = 0.95
 MAX_K = 100_000
+LEAST_DEFAULT_BYTES = 4 << 20
+"""A share of a small set is too little for anything; nobody who states no budget means that."""
 
 
 def _threads(threads: int | None) -> int:
@@ -41,7 +43,7 @@ def build(
     *,
     metric: str | Metric = "l2",
     ids: Any = None,
-    memory: str | int | ByteSize = "30%",
+    memory: str | int | ByteSize | None = None,
     build_memory: str | int | ByteSize | None = None,
     page_bytes: int | None = None,
     seed: int = 0,
@@ -59,9 +61,10 @@ def build(
     ``vectors`` is a path, an array, Arrow data, or an iterator of blocks with ``rows`` and ``dim``
     (see :func:`pageann.datasets.source.open_vectors`): n x dim of float32, float16, int8 or uint8.
     ``ids`` are n different integers or strings (default: row numbers). ``memory`` is the RAM that an
-    open index may take, as bytes or as a share of the raw vectors; the layout on disk depends on it,
-    and any other budget can be opened too. ``build_memory`` bounds the build (default: three
-    quarters of free RAM). ``progress`` hears of each phase and cancels by returning False.
+    open index may take, as bytes or as a share of the raw vectors (default: 30 %, at least 4 MiB);
+    the layout on disk depends on it, and any other budget can be opened too. ``build_memory`` bounds
+    the build (default: three quarters of free RAM). ``progress`` hears of each phase and cancels by
+    returning False.
 
     The same input, options and seed give the same bytes. An index at ``path`` is replaced once the
     new one is complete (``replace=False``: refused). Raises InvalidData, InvalidArgument,
@@ -74,7 +77,8 @@ def build(
         raise InvalidArgument(f"seed={seed!r}: give a number from 0 to 2^31 - 1")
     options = BuildOptions(
         metric=Metric.parse(metric),
-        memory=parse_bytes(memory),
+        memory=parse_bytes("30%" if memory is None else memory),
+        least_memory_bytes=LEAST_DEFAULT_BYTES if memory is None else 0,
         build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
         page_bytes=page_bytes,
         seed=int(seed),

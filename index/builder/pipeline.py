@@ -62,6 +62,8 @@ class BuildOptions:
     metric: Metric
     memory: ByteSize
     """What the index is built for."""
+    least_memory_bytes: int
+    """Raises a smaller ``memory``."""
     build_memory: ByteSize | None
     page_bytes: int | None
     seed: int
@@ -166,7 +168,7 @@ def build_index(
     """
     files = files or OsFiles()
     raw = source.bytes
-    memory_bytes = options.memory.resolve(raw)
+    memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     plan = plan_shape(source.rows, source.dim, source.dtype, options.metric, memory_bytes, options.page_bytes)
     needed = _build_bytes(source.rows, source.dim, source.dtype, options.metric, plan)
     _require_build_memory(options, needed, raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from pageann.index.builder.coding import RouterCodes, VectorCodes, lane_major
 from pageann.index.builder.quantizer import Quantizer
 from pageann.index.kernels.scan import LANES
+from pageann.index.segment_files import tag_text
 from pageann.storage.bundle import BundleWriter
 from pageann.storage.files import Files
 from pageann.storage.manifest import FileEntry
@@ -39,6 +41,7 @@ def write_router(
     router: RouterCodes,
     pin_order: npt.NDArray[np.int32],
     quantised: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None,
+    tag: int,
 ) -> FileEntry:
     """Router codes, the order in which pages are worth pinning, and the scale of quantised pages."""
     meta = {
@@ -46,6 +49,7 @@ def write_router(
         "level_offsets": list(router.level_offsets),
         "spread_step": router.spread_step,
         "scale": router.quantizer.scale,
+        "tag": tag_text(tag),
     }
     with BundleWriter(files, path, meta) as writer:
         writer.write("codes", _readable(router.codes))
@@ -57,20 +61,21 @@ def write_router(
         return _finish(writer)
 
 
-def _vector_meta(codes: VectorCodes) -> dict[str, float]:
-    return {"low": codes.low, "step": codes.step, "scale": codes.quantizer.scale}
+def _vector_meta(codes: VectorCodes, tag: int) -> dict[str, Any]:
+    scale = codes.quantizer.scale
+    return {"low": codes.low, "step": codes.step, "scale": scale, "tag": tag_text(tag)}
 
 
-def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int) -> FileEntry:
+def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int, tag: int) -> FileEntry:
     """Residual codes of all vectors, group by group in lanes."""
-    with BundleWriter(files, path, _vector_meta(codes)) as writer:
+    with BundleWriter(files, path, _vector_meta(codes, tag)) as writer:
         writer.write("codes", _readable(lane_major(codes.codes, group_slots)))
         _write_quantizer(writer, codes.quantizer)
         return _finish(writer)
 
 
-def write_reps(files: Files, path: Path, codes: VectorCodes) -> FileEntry:
+def write_reps(files: Files, path: Path, codes: VectorCodes, tag: int) -> FileEntry:
     """The quantiser of the codes that lie on pages."""
-    with BundleWriter(files, path, _vector_meta(codes)) as writer:
+    with BundleWriter(files, path, _vector_meta(codes, tag)) as writer:
         _write_quantizer(writer, codes.quantizer)
         return _finish(writer)

@@ -134,7 +134,7 @@ def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase)
         )
     heat = links.heat() if layout.link_capacity else np.zeros(shape.page_count(len(order)), np.int64)
     pin_order = np.argsort(-heat, kind="stable").astype(np.int32)
-    written[ROUTER_FILE] = write_router(files, folder / ROUTER_FILE, router, pin_order, quantised)
+    written[ROUTER_FILE] = write_router(files, folder / ROUTER_FILE, router, pin_order, quantised, build.tag)
     return BuiltSegment(written, order, arrangement.residual_energy)
 
 
@@ -180,9 +180,9 @@ def _write_codes(
         )
         if width in shape.code_bytes:
             name = codes_file(width)
-            written[name] = write_vector_codes(files, folder / name, codes, shape.group_slots)
+            written[name] = write_vector_codes(files, folder / name, codes, shape.group_slots, build.tag)
         if width == shape.rep_bytes:
             rep_codes = codes
-            written[REPS_FILE] = write_reps(files, folder / REPS_FILE, codes)
+            written[REPS_FILE] = write_reps(files, folder / REPS_FILE, codes, build.tag)
         done(number + 1, len(widths))
     return rep_codes

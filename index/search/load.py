@@ -19,6 +19,7 @@ from pageann.index.search.soundness import (
     check_quantizer,
     check_rep_bytes,
     check_router,
+    check_tag,
     check_vector,
     sound_fields,
 )
@@ -187,6 +188,7 @@ class _Loading:
         """Read all that is to be resident."""
         self._describe()
         with sound_fields(self.folder / ROUTER_FILE), Bundle.open(self.folder / ROUTER_FILE) as router:
+            check_tag(router, self.entry)
             self._read_router(router)
             self._read_scale(router)
             self._read_pins(router)
@@ -274,6 +276,7 @@ class _Loading:
             return
         path = self.folder / codes_file(self.residence.code_bytes)
         with sound_fields(path), Bundle.open(path) as bundle:
+            check_tag(bundle, self.entry)
             code_bytes = self._read_quantizer(bundle, "code")
             codes = bundle.read("codes")
             slots = int(self.parameters[state.P_GROUPS] * self.parameters[state.P_GROUP_SLOTS])
@@ -289,6 +292,7 @@ class _Loading:
             return
         path = self.folder / REPS_FILE
         with sound_fields(path), Bundle.open(path) as bundle:
+            check_tag(bundle, self.entry)
             code_bytes = self._read_quantizer(bundle, "rep")
             check_rep_bytes(path, code_bytes, self.layouts[PAGES_FILE])
             self.scalars[state.S_REP_LOW] = float(bundle.meta["low"])

@@ -18,7 +18,8 @@ from pageann.errors import DamagedIndex, InvalidArgument
 from pageann.index.kernels.codes import CODEWORDS
 from pageann.index.kernels.scan import LANES
 from pageann.index.kernels.state import MAX_LEVELS
-from pageann.index.segment_files import PAGES_FILE, Shape
+from pageann.index.segment_files import PAGES_FILE, Shape, tag_text
+from pageann.storage.bundle import Bundle
 from pageann.storage.format import PageLayout
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import dtype_code
@@ -30,6 +31,7 @@ __all__ = [
     "check_quantizer",
     "check_rep_bytes",
     "check_router",
+    "check_tag",
     "check_vector",
     "sound_fields",
 ]
@@ -137,3 +139,9 @@ def check_pin_order(path: Path, pages: npt.NDArray[Any], page_count: int) -> Non
     check_vector(path, "pin_order", pages, np.int32, len(pages))
     if len(pages) and not (pages.min() >= 0 and pages.max() < page_count):
         raise _contradiction(path, f"it pins pages that are not among the {page_count}")
+
+
+def check_tag(bundle: Bundle, entry: SegmentEntry) -> None:
+    """A bundle of another build would answer, and wrongly: DamagedIndex."""
+    if bundle.meta["tag"] != tag_text(entry.tag):
+        raise _contradiction(bundle.path, "it belongs to another index")

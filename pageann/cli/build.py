@@ -36,8 +36,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--memory",
         metavar="SIZE",
-        default="30%",
-        help="memory budget that the index is laid out for; it opens with any other too (default: 30%%)",
+        help="memory budget that the index is laid out for; it opens with any other too "
+        "(default: 30%% of the vectors, at least 4 MiB)",
     )
     parser.add_argument(
         "--build-memory", metavar="SIZE", help="memory that the build may use (default: 3/4 of what is free)"

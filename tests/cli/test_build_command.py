@@ -32,7 +32,7 @@ def test_defaults(program: Program, library: ExactLibrary, base: Path) -> None:
     assert options == {
         "metric": "l2",
         "ids": None,
-        "memory": "30%",
+        "memory": None,
         "build_memory": None,
         "page_bytes": None,
         "seed": 0,

@@ -30,7 +30,7 @@ NOTHING = 0
 
 
 def build(path: Path, vectors: np.ndarray, files: Files | None = None) -> None:
-    options = BuildOptions(Metric.L2, parse_bytes("1MiB"), None, None, 0, 1, True)
+    options = BuildOptions(Metric.L2, parse_bytes("1MiB"), 0, None, None, 0, 1, True)
     build_index(open_vectors(vectors), path, None, options, files=files)
 
 
