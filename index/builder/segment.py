@@ -14,7 +14,8 @@ from pageann.index.builder.arrange import Arrangement, arrange
 from pageann.index.builder.coding import VectorCodes, code_router, code_vectors, group_spreads
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.neighbours import neighbour_lists
-from pageann.index.builder.pages import merge_links, write_pages
+from pageann.index.builder.packing import centroids_of
+from pageann.index.builder.pages import PageLinks, merge_links, write_pages
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.resident import write_reps, write_router, write_vector_codes
 from pageann.index.segment_files import PAGES_FILE, REPS_FILE, ROUTER_FILE, VECTORS_FILE, Shape, codes_file
@@ -132,10 +133,20 @@ def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase)
         written[VECTORS_FILE] = write_pages(
             files, folder / VECTORS_FILE, exact_layout(build), lambda rows: build.vectors[rows], order
         )
-    heat = links.heat() if layout.link_capacity else np.zeros(shape.page_count(len(order)), np.int64)
+    heat = _heat(build, order, links)
     pin_order = np.argsort(-heat, kind="stable").astype(np.int32)
     written[ROUTER_FILE] = write_router(files, folder / ROUTER_FILE, router, pin_order, quantised, build.tag)
     return BuiltSegment(written, order, arrangement.residual_energy)
+
+
+def _heat(build: SegmentInput, order: npt.NDArray[np.int32], links: PageLinks) -> npt.NDArray[Any]:
+    """How much each page is worth pinning: how many pages link to it; under ip, how long its vectors are."""
+    if build.metric is Metric.IP:
+        centroids = centroids_of(build.navigation.array, order, build.shape.capacity) - build.navigation.shift
+        return np.einsum("ij,ij->i", centroids, centroids)
+    if build.shape.link_capacity:
+        return links.heat()
+    return np.zeros(build.shape.page_count(len(order)), np.int64)
 
 
 def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:

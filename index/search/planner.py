@@ -31,7 +31,7 @@ _FEWEST_SLOTS = 2
 """Queries in flight of a worker, below which rounds are narrowed."""
 _SCRATCH_SHARE = 0.1
 _SMALL_SCRATCH_SHARE = 0.25
-_SMALL_SCRATCH_BYTES = 400_000
+_SMALL_SCRATCH_BYTES = 600_000
 """What queries in flight may take of a small budget, so that high efforts have room."""
 _DIRECT_BITS = 2.0
 """Bits of code a dimension from which exact records are fetched without quantised pages between."""
