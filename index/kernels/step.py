@@ -99,6 +99,8 @@ from pageann.storage.pages import check_counts, check_page
 
 __all__ = ["absorb_round", "start_query"]
 
+_SHORT_WIDTH = 4
+"""Pages of a round that only fills up the answer."""
 RECORD_KEY = 1 << 40
 """Added to the numbers of exact records in the table of what was asked for."""
 _LINK_BYTES = 4
@@ -150,7 +152,9 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         most_reads -= min(work.call[CALL_RERANK], most_reads // 2)
     # What is left of the table is for exact records; an open-addressing table must never be full.
     most_pages = work.visited.shape[1] // 4 * 3
-    if not short:
+    if short:
+        width = min(width, _SHORT_WIDTH)
+    else:
         most_pages = min(most_pages, work.call[CALL_WALK_PAGES])
     while counters[N_WANTED] < width and counters[N_READS] < most_reads:
         if counters[N_READS] + counters[N_PINNED] >= most_pages:
