@@ -143,7 +143,7 @@ def _heat(build: SegmentInput, order: npt.NDArray[np.int32], links: PageLinks) -
     """How much each page is worth pinning: how many pages link to it; under ip, how long its vectors are."""
     if build.metric is Metric.IP:
         centroids = centroids_of(build.navigation.array, order, build.shape.capacity) - build.navigation.shift
-        return np.einsum("ij,ij->i", centroids, centroids)
+        return np.asarray(np.einsum("ij,ij->i", centroids, centroids))
     if build.shape.link_capacity:
         return links.heat()
     return np.zeros(build.shape.page_count(len(order)), np.int64)
