@@ -3,7 +3,8 @@
     python -m tests.reference.memory_growth SMALL INDEX BUDGET QUERIES
 
 SMALL is an index of some 1,000 rows of the same type and metric, QUERIES a file of vectors. Prints JSON.
-Private memory is ``Private_Clean + Private_Dirty`` of ``smaps_rollup`` without what libraries map.
+Private memory is what ``smaps_rollup`` calls anonymous: pages of libraries, which come and go with other
+processes, are not in it.
 """
 
 from __future__ import annotations
