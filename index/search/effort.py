@@ -65,7 +65,7 @@ class Calibration:
         """(effort, warning or "") for a recall at ``k``; between calibrated ks the more careful counts."""
         curves = sorted((c for c in self.curves if c.code_bytes == code_bytes), key=lambda c: c.k)
         if not curves:
-            effort, _ = self._without_curve(recall, k)
+            effort = max(4 * k, int(k / max(1e-3, 1.0 - recall)))
             return effort, f"no calibration for this memory budget; effort {effort} is a guess"
         below = [c for c in curves if c.k <= k][-1:] or curves[:1]
         above = [c for c in curves if c.k >= k][:1] or curves[-1:]
@@ -77,9 +77,6 @@ class Calibration:
         if not all(reached for _, reached in answers):
             return effort, f"recall {recall:g} is beyond what calibration reached at k={k}"
         return effort, ""
-
-    def _without_curve(self, recall: float, k: int) -> tuple[int, str]:
-        return max(4 * k, int(k / max(1e-3, 1.0 - recall))), ""
 
     def to_json(self) -> dict[str, Any]:
         """As the file holds it."""
