@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from pageann.errors import StorageError
@@ -10,6 +11,7 @@ from pageann.index.kernels.state import Resident
 from pageann.index.kernels.uring_search import search_over_ring
 from pageann.index.search.part import Part
 from pageann.index.search.rounds import ReadBatch, search_blocking
+from pageann.index.search.turns import Turns
 from pageann.index.search.workspace import Workspace, WorkspaceFacts, WorkspaceSize
 from pageann.storage.io.contract import ReadDriver
 from pageann.storage.io.faults import Fault, FaultTable
@@ -36,14 +38,38 @@ class Desk(Protocol):
 
 
 class DeskMemory:
-    """The memory of a worker's queries, kept from call to call while their size stays the same."""
+    """The memory of a worker's queries, kept from call to call while their size stays the same.
 
-    def __init__(self, resident: Resident, slots: int, scratch_bytes: int = 0) -> None:
+    A call that needs more than ``scratch_bytes`` takes the turns of all other workers, and their memory.
+    """
+
+    def __init__(
+        self, resident: Resident, slots: int, scratch_bytes: int = 0, turns: Turns | None = None
+    ) -> None:
         self._resident = resident
         self._slots = slots
         self._scratch_bytes = scratch_bytes
         self._workspace: Workspace | None = None
         self._batch: ReadBatch | None = None
+        self._turns = turns or Turns()
+        self._turns.keep(self.close)
+
+    @contextmanager
+    def turn(self, size: WorkspaceSize) -> Iterator[Workspace]:
+        """Memory for queries of ``size`` while the block lasts."""
+        if not self._beyond_share(size):
+            with self._turns.shared():
+                yield self.workspace(size)
+            return
+        with self._turns.alone():
+            try:
+                yield self.workspace(size)
+            finally:
+                self.close()
+
+    def _beyond_share(self, size: WorkspaceSize) -> bool:
+        facts = WorkspaceFacts.of_parameters(self._resident.parameters)
+        return 0 < self._scratch_bytes < facts.bytes(1, size)
 
     def workspace(self, size: WorkspaceSize) -> Workspace:
         """Memory for queries of ``size``; that of another size is freed."""
@@ -88,10 +114,15 @@ class RingDesk:
     """Searches over an io_uring of its own."""
 
     def __init__(
-        self, resident: Resident, slots: int, faults: Sequence[Fault] = (), scratch_bytes: int = 0
+        self,
+        resident: Resident,
+        slots: int,
+        faults: Sequence[Fault] = (),
+        scratch_bytes: int = 0,
+        turns: Turns | None = None,
     ) -> None:
         self._resident = resident
-        self._memory = DeskMemory(resident, slots, scratch_bytes)
+        self._memory = DeskMemory(resident, slots, scratch_bytes, turns)
         self._faults = FaultTable(faults)
         self._ring: Ring | None = None
 
@@ -109,7 +140,10 @@ class RingDesk:
 
     def search(self, part: Part) -> None:
         """Answer a part; StorageError when the ring itself is in trouble."""
-        workspace = self._memory.workspace(part.options.size)
+        with self._memory.turn(part.options.size) as workspace:
+            self._search(part, workspace)
+
+    def _search(self, part: Part, workspace: Workspace) -> None:
         part.options.write(workspace.work.call)
         # A delayed read takes two places; more than ENTRIES_MAX no queue needs, since its owner submits.
         places = (2 if len(self._faults) else 1) * workspace.slots * workspace.size.width
@@ -143,16 +177,23 @@ class RingDesk:
 class BatchDesk:
     """Searches over a driver that reads in batches, which it shares with other desks."""
 
-    def __init__(self, resident: Resident, slots: int, driver: ReadDriver, scratch_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        resident: Resident,
+        slots: int,
+        driver: ReadDriver,
+        scratch_bytes: int = 0,
+        turns: Turns | None = None,
+    ) -> None:
         self._resident = resident
-        self._memory = DeskMemory(resident, slots, scratch_bytes)
+        self._memory = DeskMemory(resident, slots, scratch_bytes, turns)
         self._driver = driver
 
     def search(self, part: Part) -> None:
         """Answer a part."""
-        workspace = self._memory.workspace(part.options.size)
-        part.options.write(workspace.work.call)
-        search_blocking(self._resident, workspace, self._memory.batch(workspace), part, self._driver)
+        with self._memory.turn(part.options.size) as workspace:
+            part.options.write(workspace.work.call)
+            search_blocking(self._resident, workspace, self._memory.batch(workspace), part, self._driver)
 
     def close(self) -> None:
         """Free the memory; the driver is its owner's."""

@@ -18,6 +18,7 @@ from pageann.index.search.desks import BatchDesk, RingDesk
 from pageann.index.search.engine_faults import raise_fault
 from pageann.index.search.engine_options import CallOptions
 from pageann.index.search.load import LoadedSegment
+from pageann.index.search.turns import Turns
 from pageann.storage.io import fork
 from pageann.storage.io.faults import Fault, FaultTable
 from pageann.storage.io.threads import ThreadsDriver
@@ -46,11 +47,14 @@ def _make_crew(
     resident: Resident, driver: str, workers: int, slots: int, faults: Sequence[Fault], scratch_bytes: int
 ) -> _Crew:
     scratch = scratch_bytes // min(workers, slots)
+    turns = Turns()
     if driver == "uring":
-        return ThreadCrew(lambda share: RingDesk(resident, share, faults, scratch), workers, slots)
+        return ThreadCrew(lambda share: RingDesk(resident, share, faults, scratch, turns), workers, slots)
     if driver == "threads":
         reader = ThreadsDriver(_READS_IN_FLIGHT, FaultTable(faults))
-        return ThreadCrew(lambda share: BatchDesk(resident, share, reader, scratch), workers, slots, reader)
+        return ThreadCrew(
+            lambda share: BatchDesk(resident, share, reader, scratch, turns), workers, slots, reader
+        )
     if driver == "aio":
         from pageann.index.search.aio_crew import AioCrew
         from pageann.storage.io.aio import AioDriver
@@ -66,7 +70,8 @@ class Engine:
     out among at most ``workers`` worker threads (aio: coroutines of one query each); all others wait.
     Each worker keeps the memory of its last call, so memory does not grow with the number or the
     variety of calls; with ``scratch_bytes`` queries in flight are so few that their memory stays within
-    it (but at least one a worker). ``faults`` befall the reads of each worker (for tests).
+    it: each worker has its share, and a call that needs more runs alone. ``faults`` befall the
+    reads of each worker (for tests).
 
     Belongs to the process that made it: in a forked child all calls raise IndexClosed.
     """

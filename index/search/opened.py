@@ -20,8 +20,9 @@ from pageann.index.search.load import LoadedSegment, load_segment
 from pageann.index.search.outcome import exact_stats, padded_result, range_result, stats_of
 from pageann.index.search.planner import OpenPlan, plan_open, raw_bytes
 from pageann.index.search.records import RecordReader
+from pageann.index.search.sizing import Sizing
 from pageann.index.search.within import rows_within
-from pageann.index.search.workspace import WorkspaceFacts, WorkspaceSize
+from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE, PAGES_FILE
 from pageann.results import RangeResult, SearchResult
 from pageann.storage.directory import IndexDirectory
@@ -91,7 +92,14 @@ class OpenedIndex:
         self._lock = threading.Lock()
         self._totals = {"queries": 0, "reads": 0, "kib": 0.0}
         self._workers, slots = self._crew_size()
-        self._share_bytes = plan.scratch_bytes // self._workers
+        self._sizing = Sizing(
+            self._tuning,
+            self._facts,
+            segment.shape.group_slots,
+            plan.width,
+            plan.scratch_bytes // self._workers,
+            plan.scratch_bytes,
+        )
         self._engine = Engine(
             segment, choice.driver, workers=self._workers, slots=slots, scratch_bytes=plan.scratch_bytes
         )
@@ -212,22 +220,21 @@ class OpenedIndex:
             warnings = (warning,) if warning else ()
         least = self._tuning.rerank(kept) if self._facts.quantised else 1
         effort = min(max(effort, least), self.entry.rows)
-        size = self._fitting_size(kept, effort)
+        size = self._sizing.widest(kept, effort)
         if size is None and not call.quality.effort:
-            size = self._most_careful_size(kept, min(least, effort), effort)
+            size = self._sizing.most_careful(kept, min(least, effort), effort)
             if size is not None:
                 warnings += (
                     f"recall {call.quality.recall:g} may be missed: this memory budget leaves room for "
                     f"effort {size.effort}, not {effort}; open the index with more memory",
                 )
         if size is None:
-            narrowest = self._tuning.size(kept, effort, self._segment.shape.group_slots, 1)
-            needed = self._facts.bytes(1, narrowest)
+            needed = self._sizing.least_bytes(kept, effort)
             asked = f"k={k}" if call.radius is None else f"radius={call.radius:g} with {k} rows inside"
             raise InvalidArgument(
                 f"{asked} at effort {effort} takes {format_bytes(needed)} for one query, and this memory "
-                f"budget leaves {format_bytes(self._share_bytes)}; ask for less, or open the index with "
-                "more memory"
+                f"budget leaves {format_bytes(self.plan.scratch_bytes)}; ask for less, or open the index "
+                "with more memory"
             )
         options = CallOptions(
             size,
@@ -240,29 +247,6 @@ class OpenedIndex:
             self._tuning.walk_pages(size.effort),
         )
         return options, warnings
-
-    def _fitting_size(self, k: int, effort: int) -> WorkspaceSize | None:
-        """The widest workspace of a call within the share of one worker; None if none fits."""
-        width = self.plan.width
-        while width >= 1:
-            size = self._tuning.size(k, effort, self._segment.shape.group_slots, width)
-            if self._facts.bytes(1, size) <= self._share_bytes:
-                return size
-            width //= 2
-        return None
-
-    def _most_careful_size(self, k: int, least: int, effort: int) -> WorkspaceSize | None:
-        """That of the greatest effort from ``least`` up to ``effort`` that fits; None where none does."""
-        best = self._fitting_size(k, least)
-        least, most = least + 1, effort
-        while best is not None and least <= most:
-            middle = (least + most) // 2
-            size = self._fitting_size(k, middle)
-            if size is None:
-                most = middle - 1
-            else:
-                best, least = size, middle + 1
-        return best
 
     def _result(
         self, answers: Answers, k: int, options: CallOptions, warnings: tuple[str, ...], stats: bool
