@@ -26,6 +26,8 @@ __all__ = [
     "load_u32",
     "load_u64",
     "pointer_at",
+    "prefetch",
+    "store_f32",
     "store_u16",
     "store_u32",
     "store_u64",
@@ -103,6 +105,35 @@ def load_u32(typing_context: Any, address: Any) -> Code:
 def load_u64(typing_context: Any, address: Any) -> Code:
     """The uint64 at ``address``, which needs no alignment."""
     return _load(types.uint64, 64)(address)
+
+
+@typed_intrinsic
+def prefetch(typing_context: Any, address: Any) -> Code:
+    """Have the cache line of ``address`` brought near; any address will do, none is touched."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        flag = ir.IntType(32)
+        hint = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        )
+        reading, everywhere, data = flag(0), flag(3), flag(1)
+        builder.call(hint, [builder.inttoptr(arguments[0], pointer), reading, everywhere, data])
+        return context.get_dummy_value()
+
+    return types.void(address), generate
+
+
+@typed_intrinsic
+def store_f32(typing_context: Any, address: Any, value: Any) -> Code:
+    """Write ``value`` as a float32 at ``address``, which needs no alignment."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
+        builder.store(arguments[1], pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(address, types.float32), generate
 
 
 @typed_intrinsic

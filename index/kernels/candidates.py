@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pageann.index.kernels.pool import insert_candidate
-from pageann.index.kernels.route import block_sums
-from pageann.index.kernels.scan import LANES, lookup_one
+from pageann.index.kernels.route import prefetch_record
+from pageann.index.kernels.scan import LANES, lookup_one, score_block
 from pageann.index.kernels.state import (
     ESTIMATED,
     FAULT_SLOT,
@@ -19,7 +19,6 @@ from pageann.index.kernels.state import (
     N_POOL,
     P_CODE_BYTES,
     P_GROUP_SLOTS,
-    P_GROUPS,
     P_LEVEL_OFFSET,
     P_PAGE_LAYOUT,
     P_REP_BYTES,
@@ -34,9 +33,9 @@ from pageann.index.kernels.state import (
     T_REP,
     T_ROUTER,
 )
-from pageann.jit import FAST, kernel
+from pageann.jit import kernel
 from pageann.storage.format import REP_COUNT_OFFSET
-from pageann.storage.memory import load_u8, load_u16, load_u32, view_u8
+from pageann.storage.memory import load_u16, load_u32
 
 __all__ = ["is_visited", "mark_visited", "offer_representatives", "scan_pages"]
 
@@ -65,57 +64,72 @@ def mark_visited(work, slot, page):  # type: ignore[no-untyped-def]
     table[_place(table, page + 1)] = page + 1
 
 
-@kernel(fastmath=FAST)
-def _estimate_lanes(totals, constants, offset, constant_step, step, lanes):  # type: ignore[no-untyped-def]
-    """Turn the sums of a block into estimates, in place; returns the least of the first ``lanes``."""
-    for lane in range(LANES):
-        constant = constant_step * np.float32(constants[lane])
-        totals[lane] = offset + constant + step * totals[lane]
-    least = totals[0]
-    for lane in range(1, lanes):
-        least = min(least, totals[lane])
-    return least
+@kernel
+def _scan_groups(  # type: ignore[no-untyped-def]
+    codes, rows, tables, group_slots, all_slots, frontier, frontier_scores, frontier_count, base, step,
+    constant_step, estimates, scores, slots, states, count,
+):  # fmt: skip
+    """Offer every vector of the frontier's groups to the pool; returns (candidates, codes scored)."""
+    effort = scores.shape[0]
+    record_bytes = group_slots * (rows + 1)
+    address = np.int64(estimates.ctypes.data)
+    scored = 0
+    for i in range(frontier_count):
+        group = np.int64(frontier[i])
+        record = codes + group * record_bytes
+        if i + 1 < frontier_count:
+            prefetch_record(codes + np.int64(frontier[i + 1]) * record_bytes, record_bytes)
+        offset = frontier_scores[i] + base
+        here = min(group_slots, all_slots - group * group_slots)
+        for chunk in range(0, here, LANES):
+            lanes = min(LANES, group_slots - chunk)
+            used = min(lanes, here - chunk)
+            limit = np.float32(np.inf)
+            if count == effort:
+                limit = scores[effort - 1]
+            below = score_block(
+                record,
+                lanes,
+                rows,
+                tables,
+                record + rows * lanes,
+                offset,
+                constant_step,
+                step,
+                limit,
+                address,
+            )
+            below &= (np.int64(1) << used) - 1
+            lane = 0
+            while below != 0:
+                if below & 1:
+                    count = insert_candidate(
+                        scores, slots, states, count, estimates[lane], group * group_slots + chunk + lane,
+                        np.uint8(ESTIMATED),
+                    )  # fmt: skip
+                below >>= 1
+                lane += 1
+            record += (rows + 1) * lanes
+        scored += here
+    return count, scored
 
 
 @kernel
 def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
     """Put the best estimates of all vectors of the frontier's groups into the pool."""
     parameters = resident.parameters
-    rows = parameters[P_CODE_BYTES]
-    capacity = parameters[P_GROUP_SLOTS]
-    groups = parameters[P_GROUPS]
-    codes = np.int64(resident.page_codes.ctypes.data)
-    tables = np.int64(work.tables[slot, T_CODE].ctypes.data)
+    counters = work.counters[slot]
+    # With codes resident, ranks of groups have no bias: they are the score of the centroid.
     base = work.table_scalars[slot, T_CODE, 0] + resident.scalars[S_CODE_LOW]
-    step = work.table_scalars[slot, T_CODE, 1]
-    constant_step = resident.scalars[S_CODE_STEP]
-    effort = work.pool_scores.shape[1]
-    totals = work.rotated[:LANES]
-    scores, slots, states = work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot]
-    count = work.counters[slot, N_POOL]
-    scored = 0
-    for i in range(work.counters[slot, N_FRONTIER]):
-        group = np.int64(work.frontier[slot, i])
-        offset = work.frontier_scores[slot, i] + base  # with codes resident, ranks have no bias
-        here = capacity if group < groups - 1 else parameters[P_ROWS] - (groups - 1) * capacity
-        record = codes + group * capacity * (rows + 1)
-        for chunk in range(0, here, LANES):
-            lanes = min(LANES, capacity - chunk)
-            block_sums(record, lanes, rows, tables, work, totals)
-            constants = record + rows * lanes
-            used = min(lanes, here - chunk)
-            least = _estimate_lanes(totals, view_u8(constants, LANES), offset, constant_step, step, used)
-            if count < effort or least < scores[effort - 1]:
-                for lane in range(used):
-                    if count < effort or totals[lane] < scores[effort - 1]:
-                        count = insert_candidate(
-                            scores, slots, states, count, totals[lane], group * capacity + chunk + lane,
-                            np.uint8(ESTIMATED),
-                        )  # fmt: skip
-            record += (rows + 1) * lanes
-        scored += here
-    work.counters[slot, N_POOL] = count
-    work.counters[slot, N_CODES] += scored
+    count, scored = _scan_groups(
+        np.int64(resident.page_codes.ctypes.data), parameters[P_CODE_BYTES],
+        np.int64(work.tables[slot, T_CODE].ctypes.data), parameters[P_GROUP_SLOTS], parameters[P_ROWS],
+        work.frontier[slot], work.frontier_scores[slot], counters[N_FRONTIER], base,
+        work.table_scalars[slot, T_CODE, 1], resident.scalars[S_CODE_STEP], work.rotated[:LANES],
+        work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], counters[N_POOL],
+    )  # fmt: skip
+    counters[N_POOL] = count
+    counters[N_CODES] += scored
 
 
 @kernel
@@ -170,7 +184,10 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
     read = False
     for chunk in range(0, count, LANES):
         lanes = min(LANES, rep_capacity - chunk)
-        block_sums(record, lanes, rows, tables, work, totals)
+        score_block(
+            record, lanes, rows, tables, record + rows * lanes, np.float32(0), constant_step, step,
+            np.float32(np.inf), np.int64(totals.ctypes.data),
+        )  # fmt: skip
         for lane in range(min(lanes, count - chunk)):
             candidate = np.int64(load_u32(slots_at + 4 * (chunk + lane)))
             if candidate >= parameters[P_ROWS]:
@@ -181,8 +198,7 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
                 codes = router_codes + (group // LANES) * (router_rows + 1) * LANES + group % LANES
                 total = lookup_one(codes, LANES, router_rows, router_tables)
                 offset = base + router_base + router_step * np.float32(total)
-            constant = np.float32(load_u8(record + rows * lanes + lane))
-            score = offset + constant_step * constant + step * totals[lane]
+            score = offset + totals[lane]
             full = work.counters[slot, N_POOL] == effort
             if full and score >= work.pool_scores[slot, effort - 1] and not coarse:
                 continue

@@ -2,8 +2,8 @@
 
 The idea is that of Quick(er) ADC (André, Kermarrec, Le Scouarnec, ICMR 2017; TPAMI 2019): tables of
 16 bytes live in registers and one shuffle looks up 32 codes. A block is ``rows`` rows of ``stride``
-bytes, one lane a code; ``lookup_block`` adds up to 128 rows into 32 sums of 16 bits. A machine
-without AVX2 runs a plain loop with the same results.
+bytes, one lane a code; ``score_block`` turns it into 32 scores. A machine without AVX2 runs a plain
+loop with the same results.
 
 A query's tables for code byte m are 64 bytes: the table of the low half twice, then that of the
 high half twice (one for each 128-bit half of the register).
@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from pageann.index.kernels.codes import CODEWORDS
 from pageann.jit import FAST, has_cpu_feature, kernel
-from pageann.storage.memory import load_u8, store_u16
+from pageann.storage.memory import load_u8, store_f32
 
 __all__ = [
     "LANES",
@@ -29,9 +29,9 @@ __all__ = [
     "TABLE_BYTES",
     "USES_SHUFFLES",
     "fill_tables",
-    "lookup_block",
     "lookup_one",
     "plain_block",
+    "score_block",
 ]
 
 LANES = 32
@@ -40,103 +40,16 @@ MAX_BLOCK_ROWS = 128
 """Rows whose two bytes each cannot overflow a sum of 16 bits: 128 * 2 * 255 <= 65,535."""
 USES_SHUFFLES = has_cpu_feature("avx2")
 
-_I16 = ir.IntType(16)
+_I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
-_WORDS = ir.VectorType(_I16, LANES // 2)
+_WORDS = ir.VectorType(ir.IntType(16), LANES // 2)
+_COUNTS = ir.VectorType(_I32, LANES)
+_REALS = ir.VectorType(ir.FloatType(), LANES)
 
 
 def _splat(vector: ir.VectorType, value: int) -> ir.Constant:
     return ir.Constant(vector, [value] * vector.count)
-
-
-@intrinsic
-def _shuffle_block(typing_context: Any, codes: Any, stride: Any, rows: Any, tables: Any, sums: Any) -> Any:
-    """Addresses of codes, tables and sums (32 uint16, in lane order); all int64."""
-    signature = types.void(types.int64, types.int64, types.int64, types.int64, types.int64)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        codes, stride, rows, tables, sums = arguments
-        shuffle = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_BYTES, [_BYTES, _BYTES]), "llvm.x86.avx2.pshuf.b"
-        )
-
-        def load(address: Any) -> Any:
-            return builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=1)
-
-        entry = builder.block
-        head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        row = builder.phi(_I64)
-        code = builder.phi(_I64)
-        table = builder.phi(_I64)
-        both = builder.phi(_WORDS)  # sum of whole words: even lane + 256 * odd lane
-        odd = builder.phi(_WORDS)
-        row.add_incoming(ir.Constant(_I64, 0), entry)
-        code.add_incoming(codes, entry)
-        table.add_incoming(tables, entry)
-        both.add_incoming(_splat(_WORDS, 0), entry)
-        odd.add_incoming(_splat(_WORDS, 0), entry)
-        builder.cbranch(builder.icmp_signed("<", row, rows), body, end)
-
-        builder.position_at_end(body)
-        packed = load(code)
-        low = builder.and_(packed, _splat(_BYTES, 15))
-        shifted = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _splat(_WORDS, 4)), _BYTES)
-        high = builder.and_(shifted, _splat(_BYTES, 15))
-        first = builder.bitcast(builder.call(shuffle, [load(table), low]), _WORDS)
-        second = builder.bitcast(
-            builder.call(shuffle, [load(builder.add(table, ir.Constant(_I64, LANES))), high]), _WORDS
-        )
-        next_both = builder.add(both, builder.add(first, second))
-        eight = _splat(_WORDS, 8)
-        next_odd = builder.add(odd, builder.add(builder.lshr(first, eight), builder.lshr(second, eight)))
-        row.add_incoming(builder.add(row, ir.Constant(_I64, 1)), body)
-        code.add_incoming(builder.add(code, stride), body)
-        table.add_incoming(builder.add(table, ir.Constant(_I64, TABLE_BYTES)), body)
-        both.add_incoming(next_both, body)
-        odd.add_incoming(next_odd, body)
-        builder.branch(head)
-
-        builder.position_at_end(end)
-        even = builder.sub(both, builder.shl(odd, _splat(_WORDS, 8)))
-        order = [half + lane for lane in range(LANES // 2) for half in (0, LANES // 2)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
-        merged = builder.shuffle_vector(even, odd, mask)
-        pointer = builder.inttoptr(sums, ir.VectorType(_I16, LANES).as_pointer())
-        builder.store(merged, pointer, align=1)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@kernel
-def plain_block(codes, stride, rows, tables, sums):  # type: ignore[no-untyped-def]
-    """``lookup_block`` without vector instructions."""
-    for lane in range(LANES):
-        total = np.int64(0)
-        for row in range(rows):
-            byte = np.int64(load_u8(codes + row * stride + lane))
-            table = tables + row * TABLE_BYTES
-            total += np.int64(load_u8(table + (byte & 15)))
-            total += np.int64(load_u8(table + LANES + (byte >> 4)))
-        store_u16(sums + 2 * lane, np.uint16(total))
-
-
-if USES_SHUFFLES:
-
-    @kernel
-    def lookup_block(codes, stride, rows, tables, sums):  # type: ignore[no-untyped-def]
-        """Write 32 uint16 sums at ``sums`` for the 32 lanes at ``codes`` (<= 128 rows; all addresses int64).
-
-        Reads 32 bytes of every row, whatever the stride: the caller keeps 32 bytes readable behind
-        the last block, and ignores lanes that are not its own.
-        """
-        _shuffle_block(codes, stride, rows, tables, sums)
-
-else:
-    lookup_block = plain_block
 
 
 @kernel
@@ -149,6 +62,155 @@ def lookup_one(codes, stride, rows, tables):  # type: ignore[no-untyped-def]
         total += np.int64(load_u8(table + (byte & 15)))
         total += np.int64(load_u8(table + LANES + (byte >> 4)))
     return total
+
+
+@intrinsic
+def _shuffle_block(
+    typing_context: Any,
+    codes: Any,
+    stride: Any,
+    rows: Any,
+    tables: Any,
+    constants: Any,
+    offset: Any,
+    constant_step: Any,
+    step: Any,
+    limit: Any,
+    scores: Any,
+) -> Any:
+    """:func:`plain_block` by vector instructions."""
+    address, real = types.int64, types.float32
+    signature = types.int64(
+        address, types.int64, types.int64, address, address, real, real, real, real, address
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores = arguments
+        sums = _emit_sums(builder, codes, stride, rows, tables)
+        known = builder.uitofp(_load(builder, constants, _BYTES), _REALS)
+        fixed = builder.fadd(_spread(builder, offset), builder.fmul(_spread(builder, constant_step), known))
+        values = builder.fadd(fixed, builder.fmul(_spread(builder, step), builder.uitofp(sums, _REALS)))
+        builder.store(values, builder.inttoptr(scores, _REALS.as_pointer()), align=1)
+        below = builder.fcmp_ordered("<", values, _spread(builder, limit))
+        return builder.zext(builder.bitcast(below, _I32), _I64)
+
+    return signature, generate
+
+
+def _load(builder: Any, address: Any, vector: ir.VectorType) -> Any:
+    return builder.load(builder.inttoptr(address, vector.as_pointer()), align=1)
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """A float in all lanes."""
+    single = builder.insert_element(ir.Constant(_REALS, ir.Undefined), value, ir.Constant(_I32, 0))
+    lanes = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    return builder.shuffle_vector(single, single, lanes)
+
+
+def _emit_sums(builder: Any, codes: Any, stride: Any, rows: Any, tables: Any) -> Any:
+    """Sums of all rows, 32 lanes of 32 bits: those of up to 128 rows at a time are kept in 16 bits."""
+    entry = builder.block
+    names = ("chunks", "chunk", "rows", "row", "chunk.end", "end")
+    chunks, chunk, head, body, flush, end = (builder.append_basic_block(name) for name in names)
+    zero, none = ir.Constant(_I64, 0), ir.Constant(_COUNTS, [0] * LANES)
+    builder.branch(chunks)
+
+    builder.position_at_end(chunks)
+    left, code_at, table_at, totals = (builder.phi(kind) for kind in (_I64, _I64, _I64, _COUNTS))
+    for phi, start in ((left, rows), (code_at, codes), (table_at, tables), (totals, none)):
+        phi.add_incoming(start, entry)
+    builder.cbranch(builder.icmp_signed(">", left, zero), chunk, end)
+
+    builder.position_at_end(chunk)
+    most = ir.Constant(_I64, MAX_BLOCK_ROWS)
+    count = builder.select(builder.icmp_signed("<", left, most), left, most)
+    builder.branch(head)
+
+    builder.position_at_end(head)
+    row, code, table, both, odd = (builder.phi(kind) for kind in (_I64, _I64, _I64, _WORDS, _WORDS))
+    starts = (zero, code_at, table_at, _splat(_WORDS, 0), _splat(_WORDS, 0))
+    for phi, start in zip((row, code, table, both, odd), starts, strict=True):
+        phi.add_incoming(start, chunk)
+    builder.cbranch(builder.icmp_signed("<", row, count), body, flush)
+
+    builder.position_at_end(body)
+    next_both, next_odd = _emit_row(builder, code, table, both, odd)
+    row.add_incoming(builder.add(row, ir.Constant(_I64, 1)), body)
+    code.add_incoming(builder.add(code, stride), body)
+    table.add_incoming(builder.add(table, ir.Constant(_I64, TABLE_BYTES)), body)
+    both.add_incoming(next_both, body)
+    odd.add_incoming(next_odd, body)
+    builder.branch(head)
+
+    builder.position_at_end(flush)
+    even = builder.sub(both, builder.shl(odd, _splat(_WORDS, 8)))
+    order = [half + lane for lane in range(LANES // 2) for half in (0, LANES // 2)]
+    merged = builder.shuffle_vector(even, odd, ir.Constant(ir.VectorType(_I32, LANES), order))
+    left.add_incoming(builder.sub(left, count), flush)
+    code_at.add_incoming(code, flush)
+    table_at.add_incoming(table, flush)
+    totals.add_incoming(builder.add(totals, builder.zext(merged, _COUNTS)), flush)
+    builder.branch(chunks)
+
+    builder.position_at_end(end)
+    return totals
+
+
+def _emit_row(builder: Any, code: Any, table: Any, both: Any, odd: Any) -> tuple[Any, Any]:
+    """Add one row: ``both`` sums whole words (even lane + 256 * odd lane), ``odd`` their high bytes."""
+    shuffle = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_BYTES, [_BYTES, _BYTES]), "llvm.x86.avx2.pshuf.b"
+    )
+    packed = _load(builder, code, _BYTES)
+    low = builder.and_(packed, _splat(_BYTES, 15))
+    shifted = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _splat(_WORDS, 4)), _BYTES)
+    high = builder.and_(shifted, _splat(_BYTES, 15))
+    second_half = builder.add(table, ir.Constant(_I64, LANES))
+    first = builder.bitcast(builder.call(shuffle, [_load(builder, table, _BYTES), low]), _WORDS)
+    second = builder.bitcast(builder.call(shuffle, [_load(builder, second_half, _BYTES), high]), _WORDS)
+    eight = _splat(_WORDS, 8)
+    return (
+        builder.add(both, builder.add(first, second)),
+        builder.add(odd, builder.add(builder.lshr(first, eight), builder.lshr(second, eight))),
+    )
+
+
+@kernel
+def plain_block(  # type: ignore[no-untyped-def]
+    codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores
+):
+    """``score_block`` without vector instructions."""
+    below = np.int64(0)
+    for lane in range(LANES):
+        total = np.float32(lookup_one(codes + lane, stride, rows, tables))
+        constant = np.float32(load_u8(constants + lane))
+        score = (offset + constant_step * constant) + step * total
+        store_f32(scores + 4 * lane, score)
+        if score < limit:
+            below |= np.int64(1) << lane
+    return below
+
+
+if USES_SHUFFLES:
+
+    @kernel
+    def score_block(  # type: ignore[no-untyped-def]
+        codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores
+    ):
+        """Write 32 scores offset + constant_step * constant + step * sum at ``scores``, float32.
+
+        Returns which of them are below ``limit``, as bits. All of ``codes``, ``tables``, ``constants``
+        (uint8) and ``scores`` are addresses (int64); the four numbers between are float32. Reads 32
+        bytes of every row and of the constants, whatever the stride: the caller keeps 32 bytes readable
+        behind the last block, and ignores lanes that are not its own.
+        """
+        return _shuffle_block(
+            codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores
+        )
+
+else:
+    score_block = plain_block
 
 
 @kernel(fastmath=FAST)

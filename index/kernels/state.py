@@ -192,8 +192,11 @@ class Work(NamedTuple):
     buffers: Int64s
     """(slots, width) addresses of page buffers."""
     unit_scores: Floats
-    """Shared by the queries of the worker, like the arrays below."""
-    units: Int32s
+    """Scores of one level of the router; shared by the queries of the worker, like the arrays below."""
+    bins: Int32s
+    cells: Int32s
+    """(2, cells): units whose children are scored, of this level and of the next."""
+    cell_scores: Floats
+    cell_places: Int32s
     rotated: Floats
     table_values: Floats
-    sums: npt.NDArray[np.uint16]

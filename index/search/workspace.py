@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.kernels.codes import CODEWORDS
+from pageann.index.kernels.ranking import BINS
 from pageann.index.kernels.route import LEAST_CELLS
 from pageann.index.kernels.scan import LANES, TABLE_BYTES
 from pageann.index.kernels.state import (
@@ -87,15 +88,11 @@ class WorkspaceFacts:
             start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
         )
 
-    def units(self, size: WorkspaceSize) -> int:
-        """Places for scores of router units: the most that one level scores, and its chosen cells."""
-        cells = max(size.cells, LEAST_CELLS)
-        return max(-(-self.start_units // LANES) * LANES, cells * LANES) + cells + LANES
-
     def arrays(self, slots: int, size: WorkspaceSize) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of :class:`Work` but ``buffers``."""
         frontier = max(1, min(size.scan_groups, self.groups))
-        units = self.units(size)
+        cells = max(size.cells, LEAST_CELLS, -(-self.start_units // LANES))
+        units = max(-(-self.start_units // LANES), max(size.cells, LEAST_CELLS)) * LANES
         return {
             "call": ((CALL_COUNT,), np.int64),
             "counters": ((slots, COUNTER_COUNT), np.int64),
@@ -119,10 +116,12 @@ class WorkspaceFacts:
             "wanted_addresses": ((slots, size.width), np.int64),
             "wanted_results": ((slots, size.width), np.int32),
             "unit_scores": ((units,), np.float32),
-            "units": ((units,), np.int32),
+            "bins": ((BINS,), np.int32),
+            "cells": ((2, cells), np.int32),
+            "cell_scores": ((cells,), np.float32),
+            "cell_places": ((cells,), np.int32),
             "rotated": ((max(self.dim, LANES),), np.float32),
             "table_values": ((2 * CODEWORDS * self.table_rows,), np.float32),
-            "sums": ((LANES,), np.uint16),
         }
 
     def bytes(self, slots: int, size: WorkspaceSize) -> int:

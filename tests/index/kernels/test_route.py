@@ -17,11 +17,11 @@ from pageann.datasets.synthetic import clustered
 from pageann.index.kernels import state
 from pageann.index.kernels.candidates import scan_pages
 from pageann.index.kernels.query import load_query
-from pageann.index.kernels.route import block_sums, group_score, route_query
+from pageann.index.kernels.route import group_score, route_query
 from pageann.index.search.load import LoadedSegment
 from pageann.index.search.workspace import Workspace
 from pageann.types import Metric
-from tests.reference.code_twin import LANES, WORDS, doubled_tables, lane_minor, lane_sums
+from tests.reference.code_twin import LANES, WORDS, lane_minor
 from tests.reference.navigation_twin import (
     navigation_query,
     score,
@@ -188,18 +188,3 @@ def test_estimates_are_scored_from_the_codes_of_every_vector(
         assert (np.diff(scores) >= 0).all()
         assert len(set(slots.tolist())) == count
     with_codes.close()
-
-
-@pytest.mark.parametrize("rows", [1, 127, 128, 129, 256, 300])
-def test_sums_of_more_rows_than_one_block_holds(
-    built: tuple[SmallSegment, NDArray[Any]], opened: LoadedSegment, rows: int
-) -> None:
-    random = np.random.default_rng(rows)
-    codes = random.integers(0, 256, rows * LANES).astype(np.uint8)
-    halves = random.integers(0, 256, (rows, 2, WORDS)).astype(np.uint8)
-    tables = doubled_tables(halves)
-    totals = np.empty(LANES, np.float32)
-    workspace = workspace_for(opened)
-    block_sums(codes.ctypes.data, LANES, rows, tables.ctypes.data, workspace.work, totals)
-    workspace.close()
-    assert (totals == lane_sums(codes, LANES, rows, halves)).all()

@@ -1,10 +1,12 @@
 """A shuffle that mixes up lanes or overflows a sum would rank the wrong vectors, fast.
 
-By vector instructions, by the plain loop and by NumPy the sums must be the same, for any number of
+By vector instructions, by the plain loop and by NumPy the scores must be the same, for any number of
 rows, any stride, and in lanes that hold another block's bytes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,9 @@ from pageann.index.kernels.scan import (
     MAX_BLOCK_ROWS,
     TABLE_BYTES,
     fill_tables,
-    lookup_block,
     lookup_one,
     plain_block,
+    score_block,
 )
 from tests.reference.code_twin import codebook, doubled_tables, lane_sums
 from tests.reference.vector_sets import SEEDS, continuous
@@ -37,29 +39,46 @@ def block(seed: int, rows: int, stride: int, extremes: bool) -> tuple[Bytes, Byt
     return codes, halves, doubled_tables(halves)
 
 
+def scores_of(
+    score: Any, codes: int, stride: int, rows: int, tables: Bytes, constants: Bytes, limit: float
+) -> tuple[NDArray[np.float32], int]:
+    """(32 scores, bits below ``limit``) by one of the two ways; nothing is written beside the scores."""
+    found = np.full(LANES + 2, 77, np.float32)
+    below = score(
+        codes, stride, rows, tables.ctypes.data, constants.ctypes.data,
+        np.float32(-3.25), np.float32(1.5), np.float32(0.375), np.float32(limit), found[1:].ctypes.data,
+    )  # fmt: skip
+    assert found[0] == found[-1] == 77
+    return found[1:-1], below
+
+
 @settings(max_examples=150, deadline=None)
-@given(SEEDS, st.integers(0, MAX_BLOCK_ROWS), st.integers(1, 70), st.booleans(), st.integers(0, 3))
-def test_every_way_to_sum_agrees(seed: int, rows: int, stride: int, extremes: bool, shift: int) -> None:
+@given(SEEDS, st.integers(0, 2 * MAX_BLOCK_ROWS + 3), st.integers(1, 70), st.booleans(), st.integers(0, 3))
+def test_every_way_to_score_agrees(seed: int, rows: int, stride: int, extremes: bool, shift: int) -> None:
     codes, halves, tables = block(seed, rows, stride, extremes)
     unaligned = np.empty(len(codes) + shift, np.uint8)
     unaligned[shift:] = codes
     address = unaligned.ctypes.data + shift
-    expected = lane_sums(codes, stride, rows, halves)
-    for sum_block in (lookup_block, plain_block):
-        sums = np.full(LANES + 2, 0xABCD, np.uint16)
-        sum_block(address, stride, rows, tables.ctypes.data, sums[1:].ctypes.data)
-        assert (sums[1:-1] == expected).all()
-        assert sums[0] == sums[-1] == 0xABCD, "nothing is written beside the sums"
+    sums = lane_sums(codes, stride, rows, halves)
+    constants = np.random.default_rng(seed + 1).integers(0, 256, LANES).astype(np.uint8)
+    expected = -3.25 + 1.5 * constants + 0.375 * sums  # all of it exact in float32
+    limit = float(np.median(expected))
+    for score in (score_block, plain_block):
+        scores, below = scores_of(score, address, stride, rows, tables, constants, limit)
+        assert (scores == expected).all()
+        assert below == sum(1 << lane for lane in range(LANES) if expected[lane] < limit)
     ones = [lookup_one(address + lane, stride, rows, tables.ctypes.data) for lane in range(LANES)]
-    assert ones == expected.tolist()
+    assert ones == sums.tolist()
 
 
-def test_the_most_rows_with_the_largest_entries_do_not_overflow() -> None:
-    codes, _, tables = block(0, MAX_BLOCK_ROWS, LANES, extremes=True)
-    for sum_block in (lookup_block, plain_block):
-        sums = np.zeros(LANES, np.uint16)
-        sum_block(codes.ctypes.data, LANES, MAX_BLOCK_ROWS, tables.ctypes.data, sums.ctypes.data)
-        assert (sums == 2 * 255 * MAX_BLOCK_ROWS).all()
+@pytest.mark.parametrize("rows", [MAX_BLOCK_ROWS, 2 * MAX_BLOCK_ROWS, 4 * MAX_BLOCK_ROWS])
+def test_the_largest_entries_do_not_overflow(rows: int) -> None:
+    codes, _, tables = block(0, rows, LANES, extremes=True)
+    constants = np.zeros(LANES, np.uint8)
+    for score in (score_block, plain_block):
+        scores, below = scores_of(score, codes.ctypes.data, LANES, rows, tables, constants, np.inf)
+        assert (scores == -3.25 + 0.375 * 2 * 255 * rows).all()
+        assert below == 2**LANES - 1
 
 
 def filled(

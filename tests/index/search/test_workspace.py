@@ -15,14 +15,18 @@ from tests.index.search.engines import Sample, running
 
 @pytest.mark.parametrize("cells", [1, 4, LEAST_CELLS, 200])
 @pytest.mark.parametrize("start_units", [1, 33, 64, 1024])
-def test_units_of_a_level_have_room_beside_their_chosen_cells(cells: int, start_units: int) -> None:
+def test_a_level_has_room_for_its_scores_and_cells(cells: int, start_units: int) -> None:
     facts = WorkspaceFacts(
         dim=8, table_rows=4, quantised=False, buffer_bytes=4096, groups=10**6, start_units=start_units
     )
     size = WorkspaceSize(k=10, effort=20, scan_groups=50, cells=cells, width=4)
-    # The router scores the children of at least LEAST_CELLS cells, and keeps those at the end.
+    arrays = facts.arrays(1, size)
+    # The router scores a whole level, or the children of at least LEAST_CELLS cells.
     chosen = max(cells, LEAST_CELLS)
-    assert facts.units(size) >= max(start_units, chosen * LANES) + chosen
+    whole = -(-start_units // LANES)
+    assert arrays["unit_scores"][0] >= (max(whole, chosen) * LANES,)
+    assert arrays["cells"][0] >= (2, max(whole, chosen))
+    assert arrays["cell_scores"][0] == arrays["cell_places"][0] >= (chosen,)
 
 
 def test_bytes_are_those_of_the_arrays(codes: Sample, segment: LoadedSegment) -> None:
