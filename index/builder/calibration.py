@@ -1,14 +1,18 @@
 """Measure a freshly written segment: recall against effort on held-out rows, and the widths that pay.
 
-Queries are rows of the index, each left out of its own answer. Widths are chosen by counted work
-times a cost table, never by a clock, so that the same build gives the same bytes.
+Queries are rows of the index, each left out of its own answer. Every width of resident codes gets a
+curve for each k, since that is what decides recall at an effort: how many pages are pinned, and how
+many queries are in flight, changes only what it costs. Widths are chosen by counted work times a cost
+table, never by a clock, so that the same build gives the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,35 +22,54 @@ from pageann.datasets.truth import exact_neighbours, recall_at_k
 from pageann.index.kernels import state
 from pageann.index.search.effort import Calibration, Curve, CurvePoint
 from pageann.index.search.engine import CallOptions, Engine
-from pageann.index.search.load import LoadedSegment
-from pageann.index.search.planner import OpenPlan
+from pageann.index.search.load import LoadedSegment, Residence, load_segment
+from pageann.index.search.planner import residences
 from pageann.index.search.tuning import NO_LIMIT, Tuning
-from pageann.index.search.workspace import WorkspaceFacts
-from pageann.index.segment_files import Shape
+from pageann.index.segment_files import PAGES_FILE, Shape
+from pageann.storage.io.probe import probe
+from pageann.storage.manifest import SegmentEntry
 from pageann.types import Metric
 
-__all__ = ["CALIBRATED_KS", "calibrate_segment", "default_tunings", "draw_sample"]
+__all__ = ["CALIBRATED_KS", "Sample", "calibrate", "default_tunings", "draw_sample"]
 
 CALIBRATED_KS = (1, 10, 100)
-_SAMPLE_ROWS = 400
+_SAMPLE_ROWS = 1000
+_SLOTS_PER_THREAD = 8
 _SCAN_SLOTS = (150.0, 300.0, 600.0, 1200.0)
 _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
 _WALK_SCAN_SLOTS = 60.0
-_WALK_CELLS = 96
-_WALK_PAGES_SHARE = 2.0
+_WALK_CELLS = 48
+_WALK_PAGES_SHARE = 0.6
 """Estimates made while walking are too hopeful to end a walk; a count of pages does better."""
-_EFFORT_GROWTH = 1.35
+_RANKED_PAGES_SHARE = 2.0
+"""The same where pages bring no codes of others, and only centroids rank them."""
 _MOST_EFFORT = 600
+_MOST_READS = 500.0
+"""Of a query: points beyond cost more time than they are worth."""
 _ENOUGH_RECALL = 0.995
 _TUNING_ROWS = 150
 """Of the sample, to choose widths with."""
 _TUNED_RECALL = 0.95
-_UNIT_COST_US = 20.0
-_CODE_COST_US = 0.012
+_UNIT_COST_US = 7.0
+_CODE_COST_US = 0.005
 _INTERVAL = 1.96
 
 Done = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Care:
+    """How closely a curve is measured."""
+
+    rows: int
+    growth: float
+    """Of the effort, from point to point."""
+
+
+_CLOSE = _Care(_SAMPLE_ROWS, 1.35)
+"""For k = 10 with the codes that the index was built for."""
+_ROUGH = _Care(300, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +108,28 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
     """
     width = _WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
     tunings = {code_bytes: Tuning(scan_slots=300.0, width=width) for code_bytes in shape.code_bytes}
-    walk = Tuning(_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS, pages_share=_WALK_PAGES_SHARE)
+    share = _WALK_PAGES_SHARE if shape.rep_capacity else _RANKED_PAGES_SHARE
+    walk = Tuning(_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS, pages_share=share)
     return {**tunings, 0: walk}
 
 
-def _ladder(k: int, rows: int) -> list[int]:
+def _ladder(k: int, rows: int, growth: float) -> list[int]:
     efforts = [max(2, k // 2)]
     while efforts[-1] < min(_MOST_EFFORT, rows):
-        efforts.append(max(efforts[-1] + 1, round(efforts[-1] * _EFFORT_GROWTH)))
+        efforts.append(max(efforts[-1] + 1, round(efforts[-1] * growth)))
     return efforts
 
 
 class _Meter:
-    """Runs the sample through an engine."""
+    """Runs a sample through an engine."""
 
-    def __init__(self, engine: Engine, segment: LoadedSegment, sample: Sample, plan: OpenPlan) -> None:
+    def __init__(self, engine: Engine, segment: LoadedSegment, sample: Sample) -> None:
         self._engine = engine
         self._segment = segment
         self._sample = sample
-        self._width = plan.width
-        self._facts = WorkspaceFacts.of_parameters(segment.resident.parameters)
-        self._share_bytes = plan.scratch_bytes // plan.workers
-
-    def fits(self, tuning: Tuning, k: int, effort: int) -> bool:
-        """Whether the planned memory holds a query of that effort."""
-        size = tuning.size(k, effort, self._segment.shape.group_slots, 1)
-        return self._facts.bytes(1, size) <= self._share_bytes
 
     def point(self, tuning: Tuning, k: int, effort: int) -> CurvePoint:
-        size = tuning.size(k, effort, self._segment.shape.group_slots, self._width)
+        size = tuning.size(k, effort, self._segment.shape.group_slots, tuning.width)
         options = CallOptions(
             size,
             size.width,
@@ -141,14 +157,12 @@ class _Meter:
             codes=round(float(counters[state.N_CODES]), 2),
         )
 
-    def curve(self, tuning: Tuning, k: int, rows: int, enough: float = _ENOUGH_RECALL) -> Curve:
+    def curve(self, tuning: Tuning, k: int, growth: float, enough: float = _ENOUGH_RECALL) -> Curve:
         """Points up to a recall of ``enough``, by default one that hardly anybody asks to exceed."""
         points: list[CurvePoint] = []
-        for effort in _ladder(k, rows):
-            if not self.fits(tuning, k, effort):
-                break
+        for effort in _ladder(k, self._segment.entry.rows, growth):
             points.append(self.point(tuning, k, effort))
-            if points[-1].recall >= enough:
+            if points[-1].recall >= enough or points[-1].reads >= _MOST_READS:
                 break
         return Curve(k, self._segment.residence.code_bytes, tuple(points))
 
@@ -168,34 +182,67 @@ def _cost_at(curve: Curve, recall: float) -> float:
     return math.inf
 
 
-def calibrate_segment(
-    engine: Engine,
-    segment: LoadedSegment,
-    sample: Sample,
-    tunings: dict[int, Tuning],
-    memory_bytes: int,
-    plan: OpenPlan,
-    done: Done,
-) -> Calibration:
-    """Choose how many codes to score for each unit of effort, then measure a curve for each k."""
-    rows = segment.entry.rows
-    code_bytes = segment.residence.code_bytes
-    meter = _Meter(engine, segment, sample, plan)
-    chooser = _Meter(engine, segment, sample.part(_TUNING_ROWS), plan)
-    steps = len(_SCAN_SLOTS) + len(CALIBRATED_KS)
-    best, least = tunings[code_bytes], math.inf
+def _best_scan(meter: _Meter, tuning: Tuning, rows: int, done: Callable[[], None]) -> Tuning:
+    """How many codes to score for each unit of effort."""
+    best, least = tuning, math.inf
     most = max(rows / 10, _SCAN_SLOTS[0])  # no effort needs more than all rows scored
-    for number, scan_slots in enumerate(_SCAN_SLOTS):
-        if code_bytes > 0 and scan_slots <= most:
-            tuning = replace(tunings[code_bytes], scan_slots=scan_slots)
-            cost = _cost_at(chooser.curve(tuning, 10, rows, _TUNED_RECALL), _TUNED_RECALL)
+    for scan_slots in _SCAN_SLOTS:
+        if scan_slots <= most:
+            candidate = replace(tuning, scan_slots=scan_slots)
+            cost = _cost_at(meter.curve(candidate, 10, _CLOSE.growth, _TUNED_RECALL), _TUNED_RECALL)
             if cost < least:
-                best, least = tuning, cost
-        done(number + 1, steps)
-    curves = []
-    for number, k in enumerate(CALIBRATED_KS):
-        curve = meter.curve(best, k, rows)
-        curves += [curve] if curve.points else []
-        done(len(_SCAN_SLOTS) + number + 1, steps)
-    chosen = {**tunings, code_bytes: best}
-    return Calibration(len(sample.rows), memory_bytes, chosen, tuple(curves))
+                best, least = candidate, cost
+        done()
+    return best
+
+
+@contextmanager
+def _opened(
+    folder: Path, entry: SegmentEntry, residence: Residence, threads: int
+) -> Iterator[tuple[Engine, LoadedSegment]]:
+    """An engine over a segment, with nothing pinned and as much room as queries ask for."""
+    segment = load_segment(folder, entry, residence)
+    try:
+        driver = probe(folder / PAGES_FILE).driver
+        engine = Engine(segment, driver, workers=threads, slots=_SLOTS_PER_THREAD * threads)
+        try:
+            yield engine, segment
+        finally:
+            engine.close()
+    finally:
+        segment.close()
+
+
+def calibrate(
+    folder: Path, entry: SegmentEntry, sample: Sample, memory_bytes: int, threads: int, done: Done
+) -> Calibration:
+    """Measure the segment in ``folder`` with every width of resident codes; ``sample`` as drawn.
+
+    How many codes are scored for each unit of effort is chosen once, with the finest codes.
+    """
+    tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
+    curves: list[Curve] = []
+    ways = residences(entry)
+    steps = (len(_SCAN_SLOTS) if ways[0].code_bytes else 0) + len(CALIBRATED_KS) * len(ways)
+    finished = 0
+
+    def step() -> None:
+        nonlocal finished
+        finished += 1
+        done(finished, steps)
+
+    scan_slots = 0.0
+    for number, residence in enumerate(ways):
+        with _opened(folder, entry, residence, threads) as (engine, segment):
+            tuning = tunings[residence.code_bytes]
+            if number == 0 and residence.code_bytes:
+                chooser = _Meter(engine, segment, sample.part(_TUNING_ROWS))
+                scan_slots = _best_scan(chooser, tuning, entry.rows, step).scan_slots
+            if residence.code_bytes:
+                tuning = tunings[residence.code_bytes] = replace(tuning, scan_slots=scan_slots)
+            for k in CALIBRATED_KS:
+                care = _CLOSE if number == 0 and k == 10 else _ROUGH
+                meter = _Meter(engine, segment, sample.part(care.rows))
+                curves.append(meter.curve(tuning, k, care.growth))
+                step()
+    return Calibration(len(sample.rows), memory_bytes, tunings, tuple(curves))

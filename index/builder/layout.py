@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,9 @@ _LAST_SHORT_ROW = 2**32 - 1
 _ROUTER_BYTES = 32
 _PAGE_ROUTER_BYTES = 12
 """Of the code of one page's centroid where nothing else is resident."""
+_COARSE_ROUTER_BYTES = 24
+"""Where coarse codes of all vectors are resident, which are worth more than finer centroids."""
+_LEAST_ROUTER_BYTES = 6
 _GOOD_CODE_BITS = 0.875
 """Bits of code a dimension from which full pages need fewer reads than pages with representatives."""
 _LEAST_CODE_BYTES = 4
@@ -27,10 +31,17 @@ _MOST_CODE_BYTES = 512
 _COARSE_FROM_BYTES = 6.5
 """Resident bytes a vector from which coarse codes of all vectors are worth having."""
 _FINE_REP_BYTES = 24
-_REP_BYTES = 12
-_VECTOR_SHARE = 0.39
-"""Share of a page that holds vectors where no codes are resident: 12 of 128 bytes on 4 KiB."""
-_VECTOR_SHARE_WITH_CODES = 0.52
+_REP_BYTES = 20
+_WALK_PAGE_BYTES = 8192
+"""Of pages that are walked without codes in RAM: twice the codes of neighbours for half a unit more.
+
+photosift1m at 1 %: 67 read units with 20-byte codes on 8 KiB, 88 with 12-byte codes on 4 KiB, 79 on 16 KiB.
+"""
+_WALK_RAW_SHARE = 1 / 4.6
+"""Least share of such a page that is vectors, so that the index is at most so many times as large as they."""
+_WALK_VECTOR_SHARE = 0.5
+"""Most share of it."""
+_VECTOR_SHARE_WITH_CODES = 0.46
 _MOST_LINKS = 64
 _MOST_ROTATED = 2048
 _ROTATION_SHARE = 0.08
@@ -88,11 +99,35 @@ def plan_shape(
             f"page_bytes={page_bytes}: vectors of {dim} x {dtype} need pages of {needed} bytes; leave it out"
         )
     exact_page = _page_for(vector_bytes, row_bytes, 1, SMALLEST_PAGE_BYTES) if quantised else 0
-    most = min(_capacity(page, stored_bytes, row_bytes), rows)
     room = _Room(rows, dim, memory_bytes)
-    base = Shape(
+
+    def base_of(page: int) -> Shape:
+        return _empty_shape(page, exact_page, rows, dim, stored_bytes, vector_bytes, row_bytes, quantised)
+
+    shape = _full_pages(base_of(page), room)
+    if not shape.code_bytes or 8 * shape.code_bytes[0] < _GOOD_CODE_BITS * dim:
+        if room.has_coarse_codes:
+            shape = _coarse_codes(base_of(page), room, stored_bytes)
+        else:
+            larger = max(page, page_bytes or _WALK_PAGE_BYTES)
+            shape = _no_codes(base_of(larger), room, stored_bytes)
+    return Plan(_with_links(shape, stored_bytes), room.rotations(shape))
+
+
+def _empty_shape(
+    page: int,
+    exact_page: int,
+    rows: int,
+    dim: int,
+    stored_bytes: int,
+    vector_bytes: int,
+    row_bytes: int,
+    quantised: bool,
+) -> Shape:
+    """Pages full of vectors, and a router, but no codes."""
+    return Shape(
         page_bytes=page,
-        capacity=most,
+        capacity=min(_capacity(page, stored_bytes, row_bytes), rows),
         group_pages=1,
         router_bytes=min(_ROUTER_BYTES, -(-dim // 2)),
         code_bytes=(),
@@ -104,10 +139,6 @@ def plan_shape(
         exact_capacity=_capacity(exact_page, vector_bytes, row_bytes) if quantised else 0,
         row_bytes=row_bytes,
     )
-    shape = _full_pages(base, room)
-    if not shape.code_bytes or 8 * shape.code_bytes[0] < _GOOD_CODE_BITS * dim:
-        shape = _pages_with_representatives(base, room, stored_bytes)
-    return Plan(_with_links(shape, stored_bytes), room.rotations(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +148,11 @@ class _Room:
     rows: int
     dim: int
     memory_bytes: int
+
+    @property
+    def has_coarse_codes(self) -> bool:
+        """Whether coarse codes of all vectors are worth their place."""
+        return self.memory_bytes / self.rows >= _COARSE_FROM_BYTES
 
     def rotates(self, kinds: int) -> bool:
         """Whether ``kinds`` rotations are a small part of the budget."""
@@ -161,24 +197,37 @@ def _full_pages(base: Shape, room: _Room) -> Shape:
     return replace(shape, code_bytes=tuple(widths))
 
 
-def _pages_with_representatives(base: Shape, room: _Room, stored_bytes: int) -> Shape:
-    """Pages with room for codes of their neighbours; coarse codes in RAM where they fit."""
+def _coarse_codes(base: Shape, room: _Room, stored_bytes: int) -> Shape:
+    """Coarse codes in RAM, and pages with room for fine codes of their neighbours."""
     place = stored_bytes + base.row_bytes
-    budget_a_row = room.memory_bytes / room.rows
-    with_codes = budget_a_row >= _COARSE_FROM_BYTES
-    share = _VECTOR_SHARE_WITH_CODES if with_codes else _VECTOR_SHARE
-    wanted = int((base.page_bytes - PAGE_HEADER_BYTES) * share / place)
+    wanted = int((base.page_bytes - PAGE_HEADER_BYTES) * _VECTOR_SHARE_WITH_CODES / place)
     capacity = min(base.capacity, max(_LEAST_CAPACITY, wanted))
-    shape = replace(base, capacity=capacity)
-    if with_codes:
-        shape = _grouped(shape)
-        width = min(-(-room.dim // 2), room.code_bytes(shape, 3))
-        if width >= _LEAST_CODE_BYTES:
-            return _with_reps(replace(shape, code_bytes=(width,)), stored_bytes, room.dim, _FINE_REP_BYTES)
-        shape = replace(shape, group_pages=1)
+    router = min(base.router_bytes, _COARSE_ROUTER_BYTES)
+    shape = _grouped(replace(base, capacity=capacity, router_bytes=router))
+    width = min(-(-room.dim // 2), room.code_bytes(shape, 3))
+    if width < _LEAST_CODE_BYTES:
+        return _no_codes(base, room, stored_bytes)
+    return _with_reps(replace(shape, code_bytes=(width,)), stored_bytes, room.dim, _FINE_REP_BYTES)
+
+
+def _no_codes(base: Shape, room: _Room, stored_bytes: int) -> Shape:
+    """Only the router in RAM: pages are mostly codes of their neighbours."""
+    usable = base.page_bytes - PAGE_HEADER_BYTES
+    least = math.ceil(base.page_bytes * _WALK_RAW_SHARE / stored_bytes)
+    most = int(usable * _WALK_VECTOR_SHARE / (stored_bytes + base.row_bytes))
+    capacity = min(base.capacity, max(_LEAST_CAPACITY, min(least, most)))
+    shape = replace(base, capacity=capacity, group_pages=1)
+    router = _router_that_fits(shape, room)
+    while router < min(_LEAST_ROUTER_BYTES, -(-room.dim // 2)) and shape.group_pages < LANES:
+        shape = replace(shape, group_pages=2 * shape.group_pages)
+        router = _router_that_fits(shape, room)
+    return _with_reps(replace(shape, router_bytes=max(4, router)), stored_bytes, room.dim, _REP_BYTES)
+
+
+def _router_that_fits(shape: Shape, room: _Room) -> int:
+    """Bytes of a coded centroid of a group, where the router gets most of the budget."""
     fitting = int(0.85 * room.memory_bytes / shape.group_count(room.rows)) - 2
-    router = max(4, min(_PAGE_ROUTER_BYTES, fitting, -(-room.dim // 2)))
-    return _with_reps(replace(shape, router_bytes=router), stored_bytes, room.dim, _REP_BYTES)
+    return min(_PAGE_ROUTER_BYTES, fitting, -(-room.dim // 2))
 
 
 def _with_reps(shape: Shape, stored_bytes: int, dim: int, rep_bytes: int) -> Shape:

@@ -15,7 +15,7 @@ from pageann.datasets.ids import IdValues, check_ids
 from pageann.datasets.source import VectorSource
 from pageann.datasets.validate import check_vectors
 from pageann.errors import BudgetTooSmall
-from pageann.index.builder.calibration import calibrate_segment, default_tunings, draw_sample
+from pageann.index.builder.calibration import calibrate, default_tunings, draw_sample
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan, plan_shape
 from pageann.index.builder.navigation import navigation_view
@@ -25,22 +25,16 @@ from pageann.index.builder.progress import Phases, ProgressCallback
 from pageann.index.builder.segment import PHASES, BuiltSegment, SegmentInput, build_segment
 from pageann.index.ids_file import IdKind, IdLayout, Section
 from pageann.index.machine import available_memory_bytes, peak_rss_bytes
-from pageann.index.search.effort import Calibration
-from pageann.index.search.engine import Engine
-from pageann.index.search.load import load_segment
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
 from pageann.index.segment_files import (
     CALIBRATION_FILE,
     IDS_FILE,
-    PAGES_FILE,
-    Shape,
 )
 from pageann.results import BuildReport
 from pageann.storage.canonical import canonical_json
 from pageann.storage.checksum import crc32c
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import Files, OsFiles
-from pageann.storage.io.probe import probe
 from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
@@ -128,31 +122,6 @@ def _require_memory(source: VectorSource, plan: Plan, memory_bytes: int, options
     plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
-def _calibrate(
-    folder: Path,
-    entry: SegmentEntry,
-    vectors: npt.NDArray[Any],
-    memory_bytes: int,
-    options: BuildOptions,
-    done: Any,
-) -> tuple[Calibration, OpenPlan]:
-    tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
-    plan = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, tunings)
-    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
-    segment = load_segment(folder, entry, plan.residence)
-    try:
-        engine = Engine(
-            segment, probe(folder / PAGES_FILE).driver, workers=options.threads, slots=8 * options.threads
-        )
-        try:
-            calibration = calibrate_segment(engine, segment, sample, tunings, memory_bytes, plan, done)
-        finally:
-            engine.close()
-    finally:
-        segment.close()
-    return calibration, plan_open(entry, memory_bytes, options.threads, calibration.tunings)
-
-
 def build_index(
     source: VectorSource,
     path: Path,
@@ -213,7 +182,9 @@ def _build(
         return SegmentEntry(name, rows, dim, dtype, options.metric.label, tag, listed, meta)
 
     done = phases.start("calibration")
-    calibration, opened = _calibrate(folder, entry_of(written), vectors, memory_bytes, options, done)
+    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    calibration = calibrate(folder, entry_of(written), sample, memory_bytes, options.threads, done)
+    opened = plan_open(entry_of(written), memory_bytes, options.threads, calibration.tunings)
     curve = canonical_json(calibration.to_json())
     written[CALIBRATION_FILE] = FileEntry(*write_whole(files, folder / CALIBRATION_FILE, curve))
     phases.start("publishing")

@@ -6,10 +6,11 @@ import numpy as np
 
 from pageann.index.kernels.pool import insert_candidate
 from pageann.index.kernels.route import prefetch_record
-from pageann.index.kernels.scan import LANES, lookup_one, score_block
+from pageann.index.kernels.scan import LANES, score_block
 from pageann.index.kernels.state import (
     ESTIMATED,
     FAULT_SLOT,
+    KEPT_CELLS,
     LAYOUT_CAPACITY,
     LAYOUT_REP_CAPACITY,
     LAYOUT_REP_CODES,
@@ -40,7 +41,7 @@ from pageann.storage.memory import load_u16, load_u32
 __all__ = ["is_visited", "mark_visited", "offer_representatives", "scan_pages"]
 
 
-@kernel
+@kernel(forceinline=True)
 def _place(table, key):  # type: ignore[no-untyped-def]
     """Where ``key`` (> 0) is, or would go, in an open-addressing table of a power of two places."""
     mask = table.shape[0] - 1
@@ -50,14 +51,14 @@ def _place(table, key):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@kernel(forceinline=True)
 def is_visited(work, slot, page):  # type: ignore[no-untyped-def]
     """Whether the query has asked for ``page``."""
     table = work.visited[slot]
     return table[_place(table, page + 1)] != 0
 
 
-@kernel
+@kernel(forceinline=True)
 def mark_visited(work, slot, page):  # type: ignore[no-untyped-def]
     """Note that the query asks for ``page``."""
     table = work.visited[slot]
@@ -132,26 +133,67 @@ def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
     counters[N_CODES] += scored
 
 
-@kernel
-def _offer_refined(work, slot, candidate, score):  # type: ignore[no-untyped-def]
-    """A finer estimate takes the place of a coarse one; other copies stay."""
-    scores = work.pool_scores[slot]
-    slots = work.pool_slots[slot]
-    states = work.pool_states[slot]
-    count = work.counters[slot, N_POOL]
+@kernel(forceinline=True)
+def _holds(slots, count, candidate):  # type: ignore[no-untyped-def]
+    """Whether ``candidate`` is among ``slots[:count]``; vectors do it, since there is no early way out."""
+    found = False
     for i in range(count):
-        if slots[i] == candidate:
-            if states[i] != ESTIMATED:
-                return
-            for j in range(i, count - 1):
-                scores[j] = scores[j + 1]
-                slots[j] = slots[j + 1]
-                states[j] = states[j + 1]
+        found |= slots[i] == candidate
+    return found
+
+
+@kernel(forceinline=True)
+def _place_of(scores, slots, count, score, candidate):  # type: ignore[no-untyped-def]
+    """The first place of a pool sorted by (score, slot) that is not before this candidate."""
+    low = 0
+    high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if scores[middle] < score or (scores[middle] == score and slots[middle] < candidate):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel(forceinline=True)
+def _offer_refined(scores, slots, states, count, candidate, score, coarse):  # type: ignore[no-untyped-def]
+    """A finer estimate takes the place of a ``coarse`` one; one that is there already stays."""
+    if coarse:
+        if _holds(slots, count, candidate):
+            at = 0
+            while slots[at] != candidate:
+                at += 1
+            if states[at] != ESTIMATED:
+                return count
+            for i in range(at, count - 1):
+                scores[i] = scores[i + 1]
+                slots[i] = slots[i + 1]
+                states[i] = states[i + 1]
             count -= 1
-            break
-    work.counters[slot, N_POOL] = insert_candidate(
-        scores, slots, states, count, score, candidate, np.uint8(REFINED)
-    )
+    else:  # the same code has the same estimate wherever it is found
+        at = _place_of(scores, slots, count, score, candidate)
+        if at < count and slots[at] == candidate:
+            return count
+    return insert_candidate(scores, slots, states, count, score, candidate, np.uint8(REFINED))
+
+
+@kernel
+def _cell_scores(kept, scores, cell, level_codes, rows, tables, base, step):  # type: ignore[no-untyped-def]
+    """Where the scores of a cell's 32 coded centroids stand among ``scores``, made anew if they do not.
+
+    Pages that a walk reads tell of the same neighbourhood, so few cells are scored more than once;
+    whole cells, since the bytes of one code lie in as many cache lines as those of 32.
+    """
+    place = cell & (KEPT_CELLS - 1)
+    if kept[place] != cell:
+        record = level_codes + cell * (rows + 1) * LANES
+        score_block(
+            record, LANES, rows, tables, record + rows * LANES, base, np.float32(0), step,
+            np.float32(np.inf), np.int64(scores.ctypes.data) + 4 * LANES * place,
+        )  # fmt: skip
+        kept[place] = cell
+    return place * LANES
 
 
 @kernel
@@ -161,6 +203,7 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
     count = np.int64(load_u16(address + REP_COUNT_OFFSET))
     layout = P_PAGE_LAYOUT
     rows = parameters[P_REP_BYTES]
+    all_rows = parameters[P_ROWS]
     capacity = parameters[layout + LAYOUT_CAPACITY]
     group_slots = parameters[P_GROUP_SLOTS]
     rep_capacity = parameters[layout + LAYOUT_REP_CAPACITY]
@@ -170,44 +213,53 @@ def offer_representatives(resident, work, slot, address):  # type: ignore[no-unt
     base = work.table_scalars[slot, T_REP, 0] + resident.scalars[S_REP_LOW]
     step = work.table_scalars[slot, T_REP, 1]
     constant_step = resident.scalars[S_REP_STEP]
-    totals = work.rotated[:LANES]
+    estimates = work.rotated[:LANES]
     coarse = parameters[P_CODE_BYTES] > 0
+    kept, offsets = work.kept_cells[slot], work.kept_scores[slot]
+    level_codes = np.int64(resident.router_codes.ctypes.data) + parameters[P_LEVEL_OFFSET]
     router_rows = parameters[P_ROUTER_BYTES]
-    router_codes = np.int64(resident.router_codes.ctypes.data) + parameters[P_LEVEL_OFFSET]
     router_tables = np.int64(work.tables[slot, T_ROUTER].ctypes.data)
     router_base = work.table_scalars[slot, T_ROUTER, 0]
     router_step = work.table_scalars[slot, T_ROUTER, 1]
-    effort = work.pool_scores.shape[1]
+    scores, slots, states = work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot]
+    effort = scores.shape[0]
+    pool = work.counters[slot, N_POOL]
     # Slots ascend, so vectors of one group, and of one page, stand side by side.
-    last_group, last_page = np.int64(-1), np.int64(-1)
+    group_first, group_end = np.int64(0), np.int64(0)
+    page_first, page_end = np.int64(0), np.int64(0)
     offset = np.float32(0)
     read = False
     for chunk in range(0, count, LANES):
         lanes = min(LANES, rep_capacity - chunk)
         score_block(
-            record, lanes, rows, tables, record + rows * lanes, np.float32(0), constant_step, step,
-            np.float32(np.inf), np.int64(totals.ctypes.data),
+            record, lanes, rows, tables, record + rows * lanes, base, constant_step, step,
+            np.float32(np.inf), np.int64(estimates.ctypes.data),
         )  # fmt: skip
         for lane in range(min(lanes, count - chunk)):
             candidate = np.int64(load_u32(slots_at + 4 * (chunk + lane)))
-            if candidate >= parameters[P_ROWS]:
+            if candidate >= all_rows:
                 return FAULT_SLOT
-            group = candidate // group_slots
-            if group != last_group:
-                last_group = group
-                codes = router_codes + (group // LANES) * (router_rows + 1) * LANES + group % LANES
-                total = lookup_one(codes, LANES, router_rows, router_tables)
-                offset = base + router_base + router_step * np.float32(total)
-            score = offset + totals[lane]
-            full = work.counters[slot, N_POOL] == effort
-            if full and score >= work.pool_scores[slot, effort - 1] and not coarse:
-                continue
-            page = candidate // capacity
-            if page != last_page:
-                last_page = page
+            if candidate < page_first or candidate >= page_end:
+                page = candidate // capacity
+                page_first = page * capacity
+                page_end = page_first + capacity
                 read = is_visited(work, slot, page)
-            if not read:
-                _offer_refined(work, slot, candidate, score)
+            if read:
+                continue
+            if candidate < group_first or candidate >= group_end:
+                group = candidate // group_slots
+                group_first = group * group_slots
+                group_end = group_first + group_slots
+                cell = group // LANES
+                at = _cell_scores(
+                    kept, offsets, cell, level_codes, router_rows, router_tables, router_base, router_step
+                )
+                offset = offsets[at + group - cell * LANES]
+            score = offset + estimates[lane]
+            if pool == effort and score >= scores[effort - 1] and not coarse:
+                continue
+            pool = _offer_refined(scores, slots, states, pool, candidate, score, coarse)
         record += (rows + 1) * lanes
+    work.counters[slot, N_POOL] = pool
     work.counters[slot, N_CODES] += count
     return 0

@@ -34,7 +34,7 @@ def begin_query(resident, work, slot, number, queries, excluded, counters):  # t
     start_query(resident, work, slot, queries[number])
 
 
-@kernel
+@kernel(forceinline=True)
 def settle_query(resident, work, slot):  # type: ignore[no-untyped-def]
     """Absorb rounds that need no device; whether the query is done. If not, its round is to be read."""
     while work.counters[slot, N_PHASE] != PHASE_DONE:
@@ -44,7 +44,7 @@ def settle_query(resident, work, slot):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@kernel(forceinline=True)
 def layout_of_round(work, slot):  # type: ignore[no-untyped-def]
     """Where the layout of the pages of the round stands in the parameters."""
     return P_EXACT_LAYOUT if work.counters[slot, N_PHASE] == PHASE_RERANK else P_PAGE_LAYOUT

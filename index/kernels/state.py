@@ -134,6 +134,10 @@ T_ROUTER, T_CODE, T_REP = 0, 1, 2
 """Tables of a query: positions in Work.table_scalars (base, step) and Work.tables."""
 
 
+KEPT_CELLS = 64
+"""Cells of the router whose scores a query keeps while it walks; a power of two."""
+
+
 class Resident(NamedTuple):
     """An open index in memory."""
 
@@ -186,6 +190,8 @@ class Work(NamedTuple):
     top_rows: Int64s
     top_slots: Int64s
     visited: Int64s
+    kept_cells: Int32s
+    kept_scores: Floats
     wanted: Int64s
     wanted_addresses: Int64s
     wanted_results: Int32s

@@ -106,7 +106,7 @@ RECORD_KEY = 1 << 40
 _LINK_BYTES = 4
 
 
-@kernel
+@kernel(forceinline=True)
 def _want(resident, work, slot, layout, page):  # type: ignore[no-untyped-def]
     """Add a page to the round: from memory where it is pinned, else as a device read."""
     counters = work.counters[slot]
@@ -129,7 +129,7 @@ def _want(resident, work, slot, layout, page):  # type: ignore[no-untyped-def]
     counters[N_HALF_UNITS] += 1 + page_bytes // 4096
 
 
-@kernel
+@kernel(forceinline=True)
 def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     """Want up to ``width`` pages, best first, from the pool and from the router's frontier."""
     counters = work.counters[slot]
@@ -183,7 +183,7 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         counters[N_STOP] = STOP_MAX_READS
 
 
-@kernel
+@kernel(forceinline=True)
 def _plan_rerank(resident, work, slot, width):  # type: ignore[no-untyped-def]
     """Want the exact records of the best vectors found on quantised pages."""
     counters = work.counters[slot]
@@ -206,7 +206,7 @@ def _plan_rerank(resident, work, slot, width):  # type: ignore[no-untyped-def]
             _want(resident, work, slot, layout, record)
 
 
-@kernel
+@kernel(forceinline=True)
 def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
     counters = work.counters[slot]
     counters[N_PHASE] = PHASE_DONE
@@ -217,7 +217,7 @@ def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
             counters[N_STOP] = STOP_EXHAUSTED
 
 
-@kernel
+@kernel(forceinline=True)
 def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
     """Choose the next round, or finish."""
     counters = work.counters[slot]
@@ -262,6 +262,8 @@ def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     counters[N_DEADLINE_NS] = deadline_ns
     for i in range(work.visited.shape[1]):
         work.visited[slot, i] = 0
+    for i in range(work.kept_cells.shape[1]):
+        work.kept_cells[slot, i] = -1
     begin = now_ns()
     counters[N_START_NS] = begin
     load_query(resident, work, slot, query)
@@ -274,7 +276,7 @@ def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     _plan(resident, work, slot)
 
 
-@kernel
+@kernel(forceinline=True)
 def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-def]
     """Drop the estimates of vectors of ``page``, which are about to be known exactly."""
     scores = work.pool_scores[slot]
@@ -294,7 +296,7 @@ def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-de
     work.counters[slot, N_POOL] = kept
 
 
-@kernel
+@kernel(forceinline=True)
 def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # type: ignore[no-untyped-def]
     """Exact distances of all vectors of a page, into the results and (walk) into the pool; 0 or a fault."""
     parameters = resident.parameters
@@ -331,7 +333,7 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
     return 0
 
 
-@kernel
+@kernel(forceinline=True)
 def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ignore[no-untyped-def]
     """Near-exact scores of all vectors of a page of quantised vectors, into the pool."""
     parameters = resident.parameters
@@ -350,7 +352,7 @@ def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ign
         )  # fmt: skip
 
 
-@kernel
+@kernel(forceinline=True)
 def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     """0 if page ``i`` of the round arrived whole and sound; pinned pages were checked when pinned.
 
@@ -377,7 +379,7 @@ def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@kernel
+@kernel(forceinline=True)
 def _absorb_walked(resident, work, slot, page, address):  # type: ignore[no-untyped-def]
     """Take in a page of the walk: its vectors, then what it tells of other pages; 0 or a fault."""
     parameters = resident.parameters

@@ -16,6 +16,7 @@ from pageann.index.kernels.scan import LANES, TABLE_BYTES
 from pageann.index.kernels.state import (
     CALL_COUNT,
     COUNTER_COUNT,
+    KEPT_CELLS,
     LAYOUT_PAGE_BYTES,
     P_CODE_BYTES,
     P_DIM,
@@ -64,6 +65,8 @@ class WorkspaceFacts:
     table_rows: int
     """Most bytes of a code of any kind."""
     quantised: bool
+    walks: bool
+    """Whether pages bring codes of their neighbours."""
     buffer_bytes: int
     """Bytes of the longest read of a search."""
     groups: int
@@ -83,6 +86,7 @@ class WorkspaceFacts:
                 max(parameters[P_ROUTER_BYTES], parameters[P_CODE_BYTES], parameters[P_REP_BYTES])
             ),
             quantised=bool(parameters[P_QUANTISED]),
+            walks=bool(parameters[P_REP_BYTES]),
             buffer_bytes=buffer_bytes,
             groups=int(parameters[P_LEVEL_UNITS]),
             start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
@@ -112,6 +116,8 @@ class WorkspaceFacts:
             "top_rows": ((slots, size.k), np.int64),
             "top_slots": ((slots, size.k), np.int64),
             "visited": ((slots, size.visited()), np.int64),
+            "kept_cells": ((slots, KEPT_CELLS if self.walks else 0), np.int32),
+            "kept_scores": ((slots, KEPT_CELLS * LANES if self.walks else 0), np.float32),
             "wanted": ((slots, size.width), np.int64),
             "wanted_addresses": ((slots, size.width), np.int64),
             "wanted_results": ((slots, size.width), np.int32),

@@ -17,7 +17,13 @@ from tests.index.search.engines import Sample, running
 @pytest.mark.parametrize("start_units", [1, 33, 64, 1024])
 def test_a_level_has_room_for_its_scores_and_cells(cells: int, start_units: int) -> None:
     facts = WorkspaceFacts(
-        dim=8, table_rows=4, quantised=False, buffer_bytes=4096, groups=10**6, start_units=start_units
+        dim=8,
+        table_rows=4,
+        quantised=False,
+        walks=True,
+        buffer_bytes=4096,
+        groups=10**6,
+        start_units=start_units,
     )
     size = WorkspaceSize(k=10, effort=20, scan_groups=50, cells=cells, width=4)
     arrays = facts.arrays(1, size)
