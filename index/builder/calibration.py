@@ -35,7 +35,7 @@ __all__ = ["CALIBRATED_KS", "Sample", "calibrate", "default_tunings", "draw_samp
 CALIBRATED_KS = (1, 10, 100)
 _SAMPLE_ROWS = 1000
 _SLOTS_PER_THREAD = 8
-_SCAN_SLOTS = (150.0, 300.0, 600.0, 1200.0)
+_SCAN_SLOTS = (300.0, 450.0, 600.0, 900.0)
 _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
 _WALK_SCAN_SLOTS = 60.0
@@ -51,7 +51,8 @@ _ENOUGH_RECALL = 0.995
 _TUNING_ROWS = 150
 """Of the sample, to choose widths with."""
 _TUNED_RECALL = 0.95
-_UNIT_COST_US = 7.0
+_UNIT_COST_US = 15.0
+"""Of processor and device together; an asynchronous read of 4 KiB takes about 4 us of the former."""
 _CODE_COST_US = 0.005
 _INTERVAL = 1.96
 
@@ -107,7 +108,12 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
     a query's memory, and few are enough.
     """
     width = _WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
-    tunings = {code_bytes: Tuning(scan_slots=300.0, width=width) for code_bytes in shape.code_bytes}
+    power = (
+        1.0 if shape.rep_capacity else 0.5
+    )  # a margin asks for few more candidates, a pool for all it holds
+    tunings = {
+        code_bytes: Tuning(scan_slots=300.0, scan_power=power, width=width) for code_bytes in shape.code_bytes
+    }
     share = _WALK_PAGES_SHARE if shape.rep_capacity else _RANKED_PAGES_SHARE
     walk = Tuning(_WALK_SCAN_SLOTS, width=_WALK_WIDTH, most_cells=_WALK_CELLS, pages_share=share)
     return {**tunings, 0: walk}

@@ -58,6 +58,8 @@ class VectorCodes:
     codes: Bytes
     low: float
     step: float
+    error: float
+    """Mean squared error of the coded vectors."""
 
 
 def lane_major(codes: Bytes, group_slots: int) -> Bytes:
@@ -162,7 +164,10 @@ def code_vectors(
 
     sample_residuals, sample_centres = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed)
-    values = constants(sample_residuals, sample_centres, quantizer.encode(sample_residuals))
+    sample_codes = quantizer.encode(sample_residuals)
+    values = constants(sample_residuals, sample_centres, sample_codes)
+    missed = sample_residuals - quantizer.decode(sample_codes)
+    error = float(np.float32(np.einsum("ij,ij->", missed, missed) / len(missed)))
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
     codes = np.empty((rows, quantizer.code_bytes + 1), np.uint8)
@@ -174,4 +179,4 @@ def code_vectors(
         codes[piece[0] : piece[1], -1] = _to_byte(constants(rows_here, centres, coded), low, step)
 
     run_pieces(block, ranges(rows, _BLOCK_ROWS), threads)
-    return VectorCodes(quantizer, codes, low, step)
+    return VectorCodes(quantizer, codes, low, step, error)

@@ -63,7 +63,13 @@ def write_router(
 
 def _vector_meta(codes: VectorCodes, tag: int) -> dict[str, Any]:
     scale = codes.quantizer.scale
-    return {"low": codes.low, "step": codes.step, "scale": scale, "tag": tag_text(tag)}
+    return {
+        "low": codes.low,
+        "step": codes.step,
+        "error": codes.error,
+        "scale": scale,
+        "tag": tag_text(tag),
+    }
 
 
 def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int, tag: int) -> FileEntry:

@@ -21,6 +21,7 @@ from pageann.index.kernels.state import (
     P_REP_BYTES,
     Q_INVERSE_NORM,
     Q_NAV_FACTOR,
+    Q_NAV_SQUARE,
     Q_NAV_TERM,
     Q_QUANTISED_TERM,
     T_CODE,
@@ -105,6 +106,7 @@ def load_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     work.query_scalars[slot, Q_INVERSE_NORM] = inverse
     work.query_scalars[slot, Q_NAV_FACTOR] = factor
     work.query_scalars[slot, Q_NAV_TERM] = term
+    work.query_scalars[slot, Q_NAV_SQUARE] = square
     _fill(
         work, slot, T_ROUTER, resident.router_rotation, resident.router_scale, resident.router_starts,
         resident.router_words, metric == _IP,

@@ -66,8 +66,8 @@ P_EXACT_LAYOUT = P_PAGE_LAYOUT + LAYOUT_FIELDS
 PARAMETER_COUNT = P_EXACT_LAYOUT + LAYOUT_FIELDS
 
 # Positions in Resident.scalars.
-S_BIAS_STEP, S_CODE_LOW, S_CODE_STEP, S_REP_LOW, S_REP_STEP = range(5)
-SCALAR_COUNT = 5
+S_BIAS_STEP, S_CODE_LOW, S_CODE_STEP, S_REP_LOW, S_REP_STEP, S_CODE_ERROR = range(6)
+SCALAR_COUNT = 6
 
 # Options of a call: positions in Work.call.
 (
@@ -81,8 +81,9 @@ SCALAR_COUNT = 5
     CALL_MAX_READS,
     CALL_INTEGRAL,
     CALL_WALK_PAGES,
-) = range(10)
-CALL_COUNT = 10
+    CALL_STRICTNESS,
+) = range(11)
+CALL_COUNT = 11
 
 # Counters of one query: positions in a row of Work.counters.
 (
@@ -129,7 +130,8 @@ FAULT_READ = 100
 """From here on the read itself failed (errno added; none: it came short). Below 50: as page checks say."""
 
 # Positions in a row of Work.query_scalars.
-Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM = range(4)
+Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM, Q_NAV_SQUARE = range(5)
+QUERY_SCALARS = 5
 T_ROUTER, T_CODE, T_REP = 0, 1, 2
 """Tables of a query: positions in Work.table_scalars (base, step) and Work.tables."""
 

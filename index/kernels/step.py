@@ -7,8 +7,10 @@ The machine knows nothing of files, threads or asyncio: after ``start_query`` an
 bytes belong; a page that is pinned already has an address of its own. Pages of a round are absorbed
 in the order of ``wanted``, so answers do not depend on the driver.
 
-One pool of the best ``effort`` candidates mixes exact distances with estimates; the search goes on
-while the pool holds a candidate, or the router a page, that might still better it.
+One pool of the best candidates mixes exact distances with estimates. Where all estimates come from
+resident codes, the search goes on while one beats the k-th best exact distance by a margin of so many
+typical errors of the code. Where pages bring finer ones, it goes on while the pool of ``effort``
+candidates holds any that might better it, or for as many pages as the effort grants.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from pageann.index.kernels.pool import insert_candidate, insert_result
 from pageann.index.kernels.query import load_query
 from pageann.index.kernels.route import route_query
 from pageann.index.kernels.state import (
+    CALL_EFFORT,
     CALL_FIRST_WIDTH,
     CALL_INTEGRAL,
     CALL_MAX_READS,
     CALL_NEXT_WIDTH,
     CALL_RERANK,
+    CALL_STRICTNESS,
     CALL_WALK_PAGES,
     EXACT,
     FAULT_READ,
@@ -85,8 +89,10 @@ from pageann.index.kernels.state import (
     PINNED,
     Q_INVERSE_NORM,
     Q_NAV_FACTOR,
+    Q_NAV_SQUARE,
     Q_NAV_TERM,
     Q_QUANTISED_TERM,
+    S_CODE_ERROR,
     STOP_CONVERGED,
     STOP_DEADLINE,
     STOP_EXHAUSTED,
@@ -99,6 +105,9 @@ from pageann.storage.pages import check_counts, check_page
 
 __all__ = ["absorb_round", "start_query"]
 
+_IP = 1
+_HOPE = np.float32(2.6)
+"""Typical errors by which the k-th best estimate undershoots the k-th best distance."""
 _SHORT_WIDTH = 4
 """Pages of a round that only fills up the answer."""
 RECORD_KEY = 1 << 40
@@ -129,6 +138,45 @@ def _want(resident, work, slot, layout, page):  # type: ignore[no-untyped-def]
     counters[N_HALF_UNITS] += 1 + page_bytes // 4096
 
 
+@kernel
+def _typical_error(error, near, dim):  # type: ignore[no-untyped-def]
+    """Standard deviation of an estimate at distance ``near``, of codes with that mean squared error.
+
+    The error vector is taken to point anywhere: its product with the difference to the query has the
+    variance ``near * error / dim``, and counts twice.
+    """
+    return np.float32(2) * np.sqrt(max(near, error) * error / np.float32(dim))
+
+
+@kernel
+def _limit(  # type: ignore[no-untyped-def]
+    scores, states, pool, enough, first, strictness, error, square, dim
+):
+    """Up to which estimate a page is worth its read.
+
+    The k-th best exact distance decides, less ``strictness`` typical errors. Before any is known the
+    k-th best estimate stands for it, which the search for the best has made too low.
+    """
+    near = np.float32(np.inf)
+    if pool >= enough:
+        near = scores[enough - 1]
+    spread = near if square == 0.0 else np.float32(square)
+    typical = _typical_error(error, spread, dim)
+    found = 0
+    limit = np.float32(np.inf)
+    for i in range(pool):
+        if states[i] == EXACT:
+            found += 1
+            if found == enough:
+                limit = scores[i]
+                break
+    if found < enough and first:
+        limit = near + _HOPE * typical
+    if limit < np.float32(np.inf):
+        limit -= strictness * typical
+    return limit
+
+
 @kernel(forceinline=True)
 def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     """Want up to ``width`` pages, best first, from the pool and from the router's frontier."""
@@ -137,15 +185,27 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     layout = P_PAGE_LAYOUT
     capacity = parameters[layout + LAYOUT_CAPACITY]
     group_pages = parameters[P_GROUP_PAGES]
-    effort = work.pool_scores.shape[1]
+    scores, states = work.pool_scores[slot], work.pool_states[slot]
     pool = counters[N_POOL]
-    # An effort below k may run out of candidates before there are k results: any near page will do then.
+    # A low effort may run out of candidates before there are k results: any near page will do then.
     enough = min(work.top_rows.shape[1], parameters[P_ROWS])
     short = counters[N_HOPS] > 0 and counters[N_TOP] < enough and parameters[P_RERANK] == 0
-    frontier_open = parameters[P_CODE_BYTES] == 0 or short
+    ranked = parameters[P_CODE_BYTES] == 0
+    by_margin = not ranked and parameters[P_REP_BYTES] == 0
+    by_margin = by_margin and work.call[CALL_EFFORT] < parameters[P_ROWS]  # all rows were asked for
     limit = np.float32(np.inf)
-    if pool == effort and not short:
-        limit = work.pool_scores[slot, effort - 1]
+    most = limit
+    if pool == scores.shape[0] and not short:
+        limit = scores[pool - 1]
+    if by_margin and not short:
+        square = 0.0
+        if parameters[P_METRIC] == _IP:
+            square = work.query_scalars[slot, Q_NAV_SQUARE]
+        most = _limit(
+            scores, states, pool, enough, counters[N_HOPS] == 0,
+            np.float32(work.call[CALL_STRICTNESS]) / np.float32(1000), resident.scalars[S_CODE_ERROR],
+            square, parameters[P_DIM],
+        )  # fmt: skip
     at = 0
     most_reads = work.call[CALL_MAX_READS]
     if parameters[P_RERANK] != 0:
@@ -159,13 +219,15 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     while counters[N_WANTED] < width and counters[N_READS] < most_reads:
         if counters[N_READS] + counters[N_PINNED] >= most_pages:
             return
-        while at < pool and work.pool_states[slot, at] == EXACT:
+        while at < pool and states[at] == EXACT:
             at += 1
+        if at < pool and scores[at] > most:
+            at = pool
         next_page = np.int64(-1)
         head = counters[N_FRONTIER_AT] // group_pages
-        if frontier_open and head < counters[N_FRONTIER]:
+        if (ranked or short) and head < counters[N_FRONTIER]:
             score = work.frontier_scores[slot, head]
-            if score < limit and (at >= pool or score < work.pool_scores[slot, at]):
+            if score < limit and (at >= pool or score < scores[at]):
                 within = counters[N_FRONTIER_AT] - head * group_pages
                 next_page = np.int64(work.frontier[slot, head]) * group_pages + within
                 counters[N_FRONTIER_AT] += 1
@@ -214,6 +276,9 @@ def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
         if counters[N_READS] >= work.call[CALL_MAX_READS]:
             counters[N_STOP] = STOP_MAX_READS
         elif counters[N_POOL] < work.pool_scores.shape[1] and counters[N_HOPS] > 0:
+            for i in range(counters[N_POOL]):
+                if work.pool_states[slot, i] != EXACT:
+                    return
             counters[N_STOP] = STOP_EXHAUSTED
 
 

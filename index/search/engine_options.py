@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pageann.errors import InvalidArgument
 from pageann.index.kernels import state
+from pageann.index.search.tuning import strictness
 from pageann.index.search.workspace import WorkspaceSize
 
 __all__ = ["CallOptions"]
@@ -61,6 +62,7 @@ class CallOptions:
         call[state.CALL_MAX_READS] = min(self.max_reads, _UNLIMITED)
         call[state.CALL_INTEGRAL] = int(self.integral)
         call[state.CALL_WALK_PAGES] = self.walk_pages
+        call[state.CALL_STRICTNESS] = round(1000 * strictness(self.size.k, self.size.effort))
 
     def without_deadline(self) -> CallOptions:
         """What must be equal for queries of different calls to be searched together."""

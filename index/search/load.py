@@ -284,6 +284,7 @@ class _Loading:
             self.arrays["page_codes"] = codes
             self.scalars[state.S_CODE_LOW] = float(bundle.meta["low"])
             self.scalars[state.S_CODE_STEP] = float(bundle.meta["step"])
+            self.scalars[state.S_CODE_ERROR] = float(bundle.meta["error"])
         self.parameters[state.P_CODE_BYTES] = code_bytes
 
     def _read_reps(self) -> None:

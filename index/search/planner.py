@@ -69,6 +69,7 @@ def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> 
         table_rows=max(shape.router_bytes, code_bytes, shape.rep_bytes),
         quantised=shape.quantised and not direct,
         walks=shape.rep_capacity > 0 and not direct,
+        by_margin=code_bytes > 0 and (direct or shape.rep_capacity == 0),
         buffer_bytes=page_bytes,
         groups=units[0],
         start_units=units[start_level(units)],

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pageann.index.search.workspace import WorkspaceSize
 
-__all__ = ["LEAST_WIDTH", "Tuning"]
+__all__ = ["LEAST_WIDTH", "Tuning", "strictness"]
 
 LEAST_WIDTH = 4
 NO_LIMIT = 1 << 40
+_STRICTNESS = 1.2
+_EVEN_EFFORT = 4.6
+"""For each result: where estimates are taken at their word."""
+_USUAL_EFFORT = 24.0
 _LEAST_GROUPS = 16
 _LEAST_CELLS = 32
+
+
+def strictness(k: int, effort: int) -> float:
+    """By how many typical errors an estimate must beat the k-th best distance to be worth a read.
+
+    It falls with the logarithm of the effort: 0.8 at 24 for ten results, 0 at 46, below 0 beyond.
+    """
+    return _STRICTNESS * math.log(_EVEN_EFFORT * k / effort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,8 @@ class Tuning:
 
     scan_slots: float
     """Vectors whose codes are scored, for each unit of effort."""
+    scan_power: float = 1.0
+    """How that grows with the effort, as a power; with 1 it is in proportion, else equal to it at 24."""
     cells_share: float = 0.4
     """Units of level 1 that are opened, for each group that is scored."""
     width: int = 32
@@ -35,9 +50,12 @@ class Tuning:
 
     def size(self, k: int, effort: int, group_slots: int, width: int) -> WorkspaceSize:
         """The workspace of a call; ``width`` is what memory allows."""
-        groups = max(_LEAST_GROUPS, int(self.scan_slots * effort / group_slots))
+        groups = max(_LEAST_GROUPS, int(self.scan_slots * self._scaled(effort) / group_slots))
         cells = max(_LEAST_CELLS, min(self.most_cells, int(self.cells_share * groups)))
         return WorkspaceSize(k, effort, groups, cells, min(width, self.width))
+
+    def _scaled(self, effort: int) -> float:
+        return float(_USUAL_EFFORT ** (1 - self.scan_power) * effort**self.scan_power)
 
     def walk_pages(self, effort: int) -> int:
         """Most pages that a query of ``effort`` looks at."""

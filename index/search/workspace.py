@@ -28,6 +28,7 @@ from pageann.index.kernels.state import (
     P_RERANK,
     P_ROUTER_BYTES,
     P_START_LEVEL,
+    QUERY_SCALARS,
     Resident,
     Work,
 )
@@ -67,6 +68,8 @@ class WorkspaceFacts:
     quantised: bool
     walks: bool
     """Whether pages bring codes of their neighbours."""
+    by_margin: bool
+    """Whether all estimates come from resident codes."""
     buffer_bytes: int
     """Bytes of the longest read of a search."""
     groups: int
@@ -87,6 +90,7 @@ class WorkspaceFacts:
             ),
             quantised=bool(parameters[P_QUANTISED]),
             walks=bool(parameters[P_REP_BYTES]),
+            by_margin=parameters[P_CODE_BYTES] > 0 and not parameters[P_REP_BYTES],
             buffer_bytes=buffer_bytes,
             groups=int(parameters[P_LEVEL_UNITS]),
             start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
@@ -95,6 +99,8 @@ class WorkspaceFacts:
     def arrays(self, slots: int, size: WorkspaceSize) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of :class:`Work` but ``buffers``."""
         frontier = max(1, min(size.scan_groups, self.groups))
+        # Where a margin ends a search, candidates that exact distances have pushed back may count again.
+        pool = size.k + 2 * size.effort + 32 if self.by_margin else size.effort
         cells = max(size.cells, LEAST_CELLS, -(-self.start_units // LANES))
         units = max(-(-self.start_units // LANES), max(size.cells, LEAST_CELLS)) * LANES
         return {
@@ -104,14 +110,14 @@ class WorkspaceFacts:
             "query_integer": ((slots, self.dim), np.int32),
             "nav": ((slots, self.dim), np.float32),
             "quantised": ((slots, 2 * self.dim if self.quantised else 0), np.float32),
-            "query_scalars": ((slots, 4), np.float64),
+            "query_scalars": ((slots, QUERY_SCALARS), np.float64),
             "tables": ((slots, 3, self.table_rows * TABLE_BYTES), np.uint8),
             "table_scalars": ((slots, 3, 2), np.float32),
             "frontier_scores": ((slots, frontier), np.float32),
             "frontier": ((slots, frontier), np.int32),
-            "pool_scores": ((slots, size.effort), np.float32),
-            "pool_slots": ((slots, size.effort), np.int64),
-            "pool_states": ((slots, size.effort), np.uint8),
+            "pool_scores": ((slots, pool), np.float32),
+            "pool_slots": ((slots, pool), np.int64),
+            "pool_states": ((slots, pool), np.uint8),
             "top_distances": ((slots, size.k), np.float64),
             "top_rows": ((slots, size.k), np.int64),
             "top_slots": ((slots, size.k), np.int64),
