@@ -117,6 +117,8 @@ def load_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
             resident.code_words, True,
         )  # fmt: skip
     if parameters[P_REP_BYTES] > 0:
+        for i in range(work.kept_cells.shape[1]):
+            work.kept_cells[slot, i] = -1  # scores of cells are by the tables of one query
         _fill(
             work, slot, T_REP, resident.rep_rotation, resident.rep_scale, resident.rep_starts,
             resident.rep_words, True,

@@ -327,8 +327,6 @@ def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     counters[N_DEADLINE_NS] = deadline_ns
     for i in range(work.visited.shape[1]):
         work.visited[slot, i] = 0
-    for i in range(work.kept_cells.shape[1]):
-        work.kept_cells[slot, i] = -1
     begin = now_ns()
     counters[N_START_NS] = begin
     load_query(resident, work, slot, query)

@@ -108,7 +108,7 @@ def test_pinned_pages_save_reads_and_change_nothing_else(one_by_one: Callable[[s
     np.testing.assert_array_equal(pinned.counters[:, state.N_READS] + saved, plain.counters[:, state.N_READS])
 
 
-@pytest.mark.parametrize("reads", [1, 3, 8])
+@pytest.mark.parametrize("reads", [1, 3, 5])
 def test_reads_are_limited(sample: Sample, opened: LoadedSegment, driver: str, reads: int) -> None:
     with running(opened, driver) as engine:
         answers = engine.run(sample.asked, sample.options(max_reads=reads))
