@@ -28,7 +28,7 @@ stdout is data, stderr is talk. Sizes are written `64MiB`, `2GB` or `30%` (of th
 | 1 | `verify` found damage |
 | 2 | a mistake in an option, an input or a path |
 | 3 | the index is damaged (any command but `verify`) |
-| 4 | the environment: disk full, I/O error, permission, memory, another builder, a package not installed |
+| 4 | the environment: disk, permission, memory, another builder, a package or a service that is not there |
 | 130 | interrupted |
 
 Every failure is one line on stderr that begins with `pageann: error:`."""
