@@ -9,6 +9,7 @@ from pageann.errors import Overloaded
 
 __all__ = ["RateLimits"]
 
+_ROUNDING = 1e-6
 _CALLERS_MOST = 10_000
 """Buckets that are kept; a key that has been idle for the time its bucket takes to fill needs none."""
 
@@ -34,7 +35,7 @@ class RateLimits:
         held, counted = self._buckets.get(name, (self._burst, now))
         held = min(self._burst, held + (now - counted) * self._rate)
         missing = min(float(tokens), self._burst) - held
-        if missing > 0:
+        if missing > _ROUNDING:
             raise Overloaded(
                 f"more than the {self._rate:g} queries a second that this key may send; slow down",
                 missing / self._rate,
