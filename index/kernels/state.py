@@ -115,6 +115,8 @@ CALL_COUNT = 10
     N_DEADLINE_NS,
 ) = range(27)
 COUNTER_COUNT = 27
+GONE = -1
+"""As a deadline: nobody waits for the answer any more."""
 
 PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
 STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3

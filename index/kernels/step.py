@@ -31,6 +31,7 @@ from pageann.index.kernels.state import (
     EXACT,
     FAULT_READ,
     FAULT_ROW,
+    GONE,
     LAYOUT_CAPACITY,
     LAYOUT_LINKS,
     LAYOUT_PAGE_BYTES,
@@ -223,6 +224,10 @@ def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
     counters = work.counters[slot]
     counters[N_WANTED] = 0
     counters[N_DEVICE_READS] = 0
+    if counters[N_DEADLINE_NS] == GONE:
+        counters[N_STOP] = STOP_DEADLINE
+        counters[N_PHASE] = PHASE_DONE
+        return
     now = now_ns()
     late = counters[N_DEADLINE_NS] > 0 and now >= counters[N_DEADLINE_NS]
     if late and counters[N_HOPS] > 0:
