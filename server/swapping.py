@@ -101,6 +101,7 @@ class ServedIndex:
                 self._on_swap(self.name, error)
                 raise
             changed = bridge.name != old.name
+            self._replace(old, bridge)
             self._growing = asyncio.create_task(self._grow(old, bridge))
             return changed
 
@@ -111,9 +112,13 @@ class ServedIndex:
         except BudgetTooSmall as error:
             return await self._open(error.required_bytes)
 
+    def _replace(self, old: OpenVersion, new: OpenVersion | None) -> None:
+        """From now on calls go to ``new``."""
+        self._current = new
+        self._draining.append(old)
+
     async def _grow(self, old: OpenVersion, bridge: OpenVersion) -> None:
-        """Let ``bridge`` answer for ``old``, and then the same version in its whole budget."""
-        self._current = bridge
+        """Once ``old`` has gone, put the same version as ``bridge`` in its place, in the whole budget."""
         await self._retire(old)
         try:
             full = await self._open(self._options.memory)
@@ -122,13 +127,12 @@ class ServedIndex:
             self._put_off()
             self._on_swap(self.name, error)
             return
-        self._current = full
+        self._replace(bridge, full)
         await self._retire(bridge)
         self._on_swap(self.name, None)
 
     async def _retire(self, version: OpenVersion) -> None:
-        """Close a version when its calls have ended."""
-        self._draining.append(version)
+        """Close a version that was replaced when its calls have ended."""
         await version.drain()
         await asyncio.get_running_loop().run_in_executor(self._threads, version.index.close)
         for name, count in version.index.stats().items():
@@ -165,8 +169,8 @@ class ServedIndex:
         async with self._swapping:
             if self._growing is not None:
                 await self._growing
-            current, self._current = self._current, None
-            if current is not None:
+            if (current := self._current) is not None:
+                self._replace(current, None)
                 await self._retire(current)
 
     def figures(self) -> IndexFigures:
