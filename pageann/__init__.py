@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Unauthenticated,
         UnknownId,
     )
+    from pageann.explanation import Explanation
     from pageann.results import (
         BuildReport,
         Ledger,
@@ -60,6 +61,7 @@ __all__ = [
     "BuildReport",
     "DamagedIndex",
     "DeadlineUnserved",
+    "Explanation",
     "FormatTooNew",
     "Index",
     "IndexClosed",
@@ -93,6 +95,7 @@ __all__ = [
 
 _HOMES = {
     "pageann.api": ("Index", "build", "open", "verify", "warmup"),
+    "pageann.explanation": ("Explanation",),
     "pageann.results": (
         "BuildReport",
         "Ledger",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.errors import InvalidArgument
+from pageann.explanation import Explanation
 from pageann.index.machine import usable_cores
 from pageann.index.search.opened import OpenedIndex, Quality
 from pageann.results import BuildReport, Ledger, RangeResult, SearchResult
@@ -231,6 +232,27 @@ class Index:
             query, _require_k(k), _quality(recall, effort, False), None, _absolute(deadline), max_page_reads
         )
         return await self._opened.asearch(call, stats)
+
+    def explain(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        max_page_reads: int | None = None,
+        truth: bool = True,
+    ) -> Explanation:
+        """How :meth:`search` answers one query, with the same options, and why it misses what it misses.
+
+        ``query`` is (dim,) or (1, dim). Searches step by step with memory of its own beside the
+        budget; with ``truth`` every page is read once more, to find the true neighbours.
+        ``print(index.explain(query))`` shows a report, ``.to_svg()`` draws a picture.
+        """
+        call = self._opened.plan_call(
+            query, _require_k(k), _quality(recall, effort, False), None, 0, max_page_reads
+        )
+        return self._opened.explain(call, truth)
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors (m, dim) of ``ids``, byte for byte as given; UnknownId for any other."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pageann.datasets.validate import check_queries
 from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument
+from pageann.explanation import Explanation
 from pageann.index.search.effort import Calibration
 from pageann.index.search.engine import Answers, CallOptions, Engine
 from pageann.index.search.ids import IdMap
@@ -269,6 +270,24 @@ class OpenedIndex:
         answers.rows[:], answers.distances[:], answers.counts[:] = rows, distances, (rows >= 0).sum(axis=1)
         self._count(len(rows), 0, 0.0)
         return padded_result(answers, ids, call.k, measured, keep_stats=stats)
+
+    def explain(self, call: CallPlan, truth: bool) -> Explanation:
+        """How the one query of a k-nearest call is answered; with ``truth``, beside an exact scan."""
+        from pageann.index.search.explain import Asked, explain_query
+
+        if len(call.queries) != 1:
+            raise InvalidArgument(f"{len(call.queries)} queries: explain takes one; pass one row of them")
+        options, warnings = self._options(call, call.k)
+        asked = Asked(
+            query=call.queries[0],
+            k=min(call.k, self.entry.rows),
+            recall=call.quality.recall or None,
+            max_page_reads=None if call.max_reads == _UNLIMITED_READS else call.max_reads,
+            options=options,
+            warnings=warnings,
+            path=str(self.path),
+        )
+        return explain_query(self._segment, self._ids, self._records if truth else None, asked, self._threads)
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of ``ids``."""
