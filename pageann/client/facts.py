@@ -26,9 +26,10 @@ class IndexInfo:
     name: str
     rows: int
     dim: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any] | None
+    """None while no version of it is open."""
     metric: str
-    """``l2``, ``ip`` or ``cosine``."""
+    """``l2``, ``ip`` or ``cosine``; empty while no version of it is open."""
     version: str
     """Changes whenever another build is served."""
     string_ids: bool
@@ -55,7 +56,7 @@ def _ledger(message: pb.Ledger) -> Ledger:
 def index_info(message: pb.IndexInfo) -> IndexInfo:
     """The facts in ``message``. Raises ServiceError where they cannot be understood."""
     dtype, metric = WIRE_DTYPES.get(message.dtype), _METRICS.get(message.metric)
-    if dtype is None or metric is None:
+    if message.serving and (dtype is None or metric is None):
         raise ServiceError(
             f"the service describes index {message.name!r} by an unknown type or metric; upgrade the client"
         )
@@ -67,8 +68,8 @@ def index_info(message: pb.IndexInfo) -> IndexInfo:
         name=message.name,
         rows=message.rows,
         dim=message.dim,
-        dtype=dtype.newbyteorder("="),
-        metric=metric,
+        dtype=None if dtype is None else dtype.newbyteorder("="),
+        metric=metric or "",
         version=message.version,
         string_ids=message.string_ids,
         ledger=_ledger(message.ledger),
