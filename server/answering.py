@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from pageann.errors import DeadlineUnserved, InvalidArgument, PageANNError
+from pageann.errors import InvalidArgument, PageANNError
 from pageann.results import RangeResult, SearchResult
 from pageann.server.access_log import Entry
 from pageann.server.config import ServerConfig
@@ -26,6 +26,8 @@ from pageann.wire.results import search_response
 from pageann.wire.vectors import pack_vectors, unpack_vectors
 
 __all__ = ["Answering"]
+
+_LEAST_SECONDS = 1e-6
 
 
 class _Quality(NamedTuple):
@@ -199,10 +201,9 @@ class Answering:
 
 
 def _left(seconds: float, gone: float) -> float | None:
-    """What is left of a deadline; None where there is none. DeadlineUnserved where it has passed."""
-    if seconds == inf:
-        return None
-    left = seconds - gone
-    if left <= 0:
-        raise DeadlineUnserved("the deadline passed before the search began")
-    return left
+    """What is left of a deadline; None where there is none.
+
+    A call that did not have to wait is begun however short its deadline: the library then answers
+    with the best of one round.
+    """
+    return None if seconds == inf else max(seconds - gone, _LEAST_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
@@ -132,3 +133,32 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+class SlowIndex:
+    """Makes the searches of a served index take ``seconds``, and counts what becomes of them."""
+
+    def __init__(self, server: ServerThread, seconds: float) -> None:
+        version = next(iter(server.running._registry)).take()
+        self._seconds = seconds
+        self._search = version.index.asearch
+        self.begun = 0
+        self.cancelled = 0
+        self.most_at_once = 0
+        self._at_once = 0
+        version.index.asearch = self._slow  # type: ignore[method-assign, assignment]
+        assert server._loop is not None
+        server._loop.call_soon_threadsafe(version.let_go)
+
+    async def _slow(self, *arguments: Any, **options: Any) -> Any:
+        self.begun += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(self._seconds)
+            return await self._search(*arguments, **options)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self._at_once -= 1
