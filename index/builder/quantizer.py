@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.index.builder.parallel import ranges
 from pageann.index.kernels.codes import CODEWORDS, assign_parts, decode_rows, encode_rows, part_sums
 
 __all__ = ["Quantizer", "train_quantizer"]
@@ -25,6 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 _SAMPLE_ROWS = 65_536
 _ROUNDS = 16
+_COVARIANCE_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,15 @@ def _round_rotation(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], fl
     return np.rint(matrix / scale).astype(np.int16), scale
 
 
+def _covariance(sample: Floats) -> npt.NDArray[np.float64]:
+    mean = sample.mean(axis=0, dtype=np.float64)
+    total = np.zeros((sample.shape[1], sample.shape[1]))
+    for first, last in ranges(len(sample), _COVARIANCE_ROWS):
+        block = sample[first:last] - mean
+        total += block.T @ block
+    return total / len(sample)
+
+
 def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int) -> Quantizer:
     """Train on ``sample`` float32 (m, dim) for codes of ``code_bytes`` bytes (parts = min(2 * bytes, dim)).
 
@@ -158,9 +169,7 @@ def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int)
     if len(sample) > _SAMPLE_ROWS:
         sample = sample[np.sort(rng.choice(len(sample), _SAMPLE_ROWS, replace=False))]
     if rotate:
-        wide = sample.astype(np.float64)
-        wide -= wide.mean(axis=0)
-        variances, vectors = np.linalg.eigh(wide.T @ wide / len(wide))
+        variances, vectors = np.linalg.eigh(_covariance(sample))
         members = _deal(variances, parts)
         rotation, scale = _round_rotation(vectors.T[[d for part in members for d in part]])
         rotated = np.ascontiguousarray(sample @ (rotation.astype(np.float32) * np.float32(scale)).T)
