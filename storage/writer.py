@@ -190,7 +190,7 @@ class IndexWriter:
             self._files.sync_directory(self._path)
 
     def _take_back_segment(self, names: set[str]) -> None:
-        """Give the segment its temporary name again where a writer died between renaming and publishing it."""
+        """Give the segment its temporary name again where a writer died after renaming it."""
         if self.segment_name in names - self._kept and self.segment_path.name not in names:
             self._files.rename(self._path / self.segment_name, self.segment_path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pageann.errors import BuildCancelled
 from pageann.index.builder.residency import give_back_memory
@@ -20,10 +20,14 @@ _LEAST_SECONDS_BETWEEN = 0.1
 class Phases:
     """Times the phases of a build and tells ``callback``, which may return False to cancel.
 
-    ``weights`` names the phases in order, with what each costs of the whole.
+    ``weights`` names the phases in order, with what each costs of the whole; names alone: the same each.
     """
 
-    def __init__(self, weights: Mapping[str, float], callback: ProgressCallback | None) -> None:
+    def __init__(
+        self, weights: Mapping[str, float] | Sequence[str], callback: ProgressCallback | None
+    ) -> None:
+        if not isinstance(weights, Mapping):
+            weights = dict.fromkeys(weights, 1.0)
         self._names = tuple(weights)
         whole = sum(weights.values())
         self._shares = {name: weight / whole for name, weight in weights.items()}
