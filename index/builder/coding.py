@@ -146,10 +146,16 @@ def group_spreads(
 
 
 def code_router(
-    arrangement: Arrangement, spreads: Floats, code_bytes: int, *, rotate: bool, seed: int
+    arrangement: Arrangement,
+    spreads: Floats,
+    code_bytes: int,
+    *,
+    rotate: bool,
+    seed: int,
+    threads: int = 1,
 ) -> RouterCodes:
     """Train on the groups' centroids and code the centroids of every level."""
-    quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed)
+    quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed, threads=threads)
     levels = level_centroids(arrangement.centroids)
     spread_step = float(np.float32(float(spreads.max()) / 255.0))
     blocks, offsets, position = [], [], 0
@@ -208,7 +214,7 @@ def code_vectors(
         return np.asarray(lengths + 2 * np.einsum("ij,ij->i", centres, decoded))
 
     sample_residuals, sample_centres = residuals(sample)
-    quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed)
+    quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
     values = constants(sample_residuals, sample_centres, quantizer.encode(sample_residuals))
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))

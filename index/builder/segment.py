@@ -188,7 +188,12 @@ class _SegmentWriter:
         )  # fmt: skip
         rotate = "router" in build.rotate
         return code_router(
-            self._arrangement, spreads, build.shape.router_bytes, rotate=rotate, seed=build.seed
+            self._arrangement,
+            spreads,
+            build.shape.router_bytes,
+            rotate=rotate,
+            seed=build.seed,
+            threads=build.threads,
         )
 
     def _write_width(self, width: int) -> None:
