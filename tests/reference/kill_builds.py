@@ -3,7 +3,7 @@
     python -m tests.reference.kill_builds INPUT WORKDIR [--kills 30] [--seed 0] [BUILD OPTIONS ...]
 
 The undisturbed build comes first and says how long one takes; moments are drawn from that time. Each try goes
-on with what the one before left, and when one comes to its end it is compared and another build begun. Reported
+on with what the one before left; one that comes to its end is compared, and another build begun. Reported
 is the mean time that a kill cost: the work lost, with starting and reading the input again.
 """
 
