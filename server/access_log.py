@@ -44,6 +44,7 @@ class AccessLog:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._closed = False
         self.lost = 0
         """Lines that could not be written."""
         try:
@@ -59,7 +60,9 @@ class AccessLog:
         return open(self._path, "a", encoding="utf-8", buffering=1 << 16)
 
     def write(self, entry: Entry) -> None:
-        """Add a line."""
+        """Add a line; none after :meth:`close`."""
+        if self._closed:
+            return
         line = {
             "time": time.time(),
             **{name: getattr(entry, name) for name in Entry.__slots__ if getattr(entry, name)},
@@ -91,6 +94,7 @@ class AccessLog:
     def close(self) -> None:
         """Write what is left."""
         self.refresh()
+        self._closed = True
         if self._path != "-":
             try:
                 self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from pageann.errors import PageANNError
+from pageann.errors import PageANNError, ServiceUnavailable
 from pageann.server.access_log import AccessLog, Entry
 from pageann.server.identity import Doorman
 from pageann.server.keys import Caller
@@ -48,6 +49,26 @@ class Calls:
         self._metrics = metrics
         self._log = log
         self._tracer = tracer
+        self._running = 0
+        self._refusing = False
+        self._all_ended = asyncio.Event()
+
+    def refuse(self) -> None:
+        """Answer no more calls than those that run."""
+        self._refusing = True
+        if not self._running:
+            self._all_ended.set()
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait, after :meth:`refuse`, until the last answer is sent, at most ``seconds``; whether it was."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_ended.wait(), seconds)
+        return self._all_ended.is_set()
+
+    def _sent(self, _: Context) -> None:
+        self._running -= 1
+        if self._refusing and not self._running:
+            self._all_ended.set()
 
     def unary(self, method: str, body: UnaryBody, *, as_admin: bool = False) -> Callable[..., Awaitable[Any]]:
         """The handler of ``method``, whose answer ``body(request, context, caller, entry)`` returns."""
@@ -91,11 +112,15 @@ class Calls:
         return handle
 
     def _begin(self, method: str, context: Context) -> tuple[Entry, Span | None]:
+        self._running += 1
+        context.add_done_callback(self._sent)  # type: ignore[arg-type, unused-ignore]  # a function is one
         metadata = context.invocation_metadata() or ()
         span = None if self._tracer is None else self._tracer.start(method, metadata)
         return Entry(self._doorman.request_id(metadata), method), span
 
     def _admit(self, context: Context, entry: Entry, *, as_admin: bool) -> Caller:
+        if self._refusing:
+            raise ServiceUnavailable("the server is going down; try again")
         caller = self._doorman.admit(context.invocation_metadata() or (), as_admin=as_admin)
         entry.caller = caller.name
         return caller

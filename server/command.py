@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from pageann.cli.output import until_closed
 from pageann.errors import InvalidArgument, MissingDependency
@@ -82,14 +82,20 @@ async def run_server(config: ServerConfig) -> int:
     server = starting.result()
     await first
     logger.info("going down; calls that run have %g s", config.drain_seconds)
-    stopping = asyncio.create_task(server.stop())
+    stopping = asyncio.create_task(server.stop(leaving=True))
     second = asyncio.create_task(signals.get())
     most_seconds = config.notice_seconds + config.drain_seconds + _BEYOND_DRAIN_SECONDS
     await asyncio.wait([stopping, second], timeout=most_seconds, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         logger.error("ended with calls that still ran")
-        logging.shutdown()
-        os._exit(1)  # threads inside a long read would hold up an orderly end
+        _leave(1)  # threads inside a long read would hold up an orderly end
     stopping.result()
     logger.info("stopped")
-    return 0
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, and its connections, as they are."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)

@@ -73,6 +73,7 @@ class RunningServer:
         self._registry = Registry(config, self._health.note, self._on_swap)
         self._answering = Answering(config, self._registry, self._metrics)
         self._cleanup = contextlib.AsyncExitStack()
+        self._leaving = False
         self._stopping: asyncio.Task[None] | None = None
 
     async def _open(self) -> None:
@@ -84,14 +85,14 @@ class RunningServer:
             keys = KeyRing(Path(config.keys_file) if config.keys_file else None, config.keys)
         log = self._open_log()
         doorman = Doorman(keys, trusts_strangers=config.trusts_strangers)
-        calls = Calls(doorman, metrics, log, Tracer() if config.tracing else None)
+        self._calls = calls = Calls(doorman, metrics, log, Tracer() if config.tracing else None)
         self._streams = Streams(calls, self._answering, config.streams, config.stream_requests)
         service = SearchService(calls, self._registry, self._answering, self._streams)
         self._server = self._listen(service)
         self._open_metrics()
         await self._health.begin([index.name for index in config.indexes])
         await self._server.start()
-        self._cleanup.push_async_callback(self._server.stop, 0.0)
+        self._cleanup.push_async_callback(self._stop_grpc)
         await self._registry.open()
         self._start_watching(keys, log)
         logger.info("listening on %s", self.address)
@@ -163,15 +164,22 @@ class RunningServer:
             self._metrics.count_swap(index, "failed")
             logger.error("index %s: the version in service stays: %s", index, error)
 
-    async def stop(self, grace_seconds: float | None = None) -> None:
+    async def stop(self, grace_seconds: float | None = None, *, leaving: bool = False) -> None:
         """Refuse new calls, let those that run go on for ``grace_seconds`` (None: ``drain_seconds``), close.
 
+        ``leaving``: the process ends right afterwards, and connections with it. Callers see those as
+        UNAVAILABLE and try elsewhere; what gRPC ends itself is CANCELLED, which nobody tries again.
         A second call waits for the first.
         """
+        self._leaving = leaving
         if self._stopping is None:
             grace = self.config.drain_seconds if grace_seconds is None else grace_seconds
             self._stopping = asyncio.create_task(self._stop(grace))
         await asyncio.shield(self._stopping)
+
+    async def _stop_grpc(self) -> None:
+        if not self._leaving:
+            await self._server.stop(None)
 
     async def _stop(self, grace_seconds: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -179,8 +187,9 @@ class RunningServer:
             if grace_seconds and self.config.notice_seconds:
                 await asyncio.sleep(self.config.notice_seconds)
             self._streams.end()
+            self._calls.refuse()
+            await self._calls.ended(grace_seconds)
             self._health.end()
-            await self._server.stop(grace_seconds)
         await self._cleanup.aclose()
 
 

@@ -100,6 +100,8 @@ class Load:
     def __init__(self, address: str, queries: NDArray[Any], threads: int = 4, key: str | None = None) -> None:
         self._address, self._queries, self._key = address, queries, key
         self._ending = threading.Event()
+        self.pause = threading.Event()
+        """Never set: for waiting."""
         self._pool = ThreadPoolExecutor(threads)
         self.answers = 0
         self.failures: list[grpc.RpcError] = []
@@ -110,11 +112,15 @@ class Load:
             while not self._ending.is_set():
                 query = self._queries[(number + self.answers) % len(self._queries)]
                 try:
-                    caller.search(query, k=5)
+                    self.attempt(caller, query)
                 except grpc.RpcError as error:
                     self.failures.append(error)
                 else:
                     self.answers += 1
+
+    def attempt(self, caller: Caller, query: NDArray[Any]) -> None:
+        """One search."""
+        caller.search(query, k=5)
 
     def wait_for(self, answers: int) -> None:
         """Wait until so many more were answered."""
