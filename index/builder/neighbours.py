@@ -28,7 +28,7 @@ _LEAF_ROWS = 1024
 _LEAF_UNIT = 32
 _TREES = 12
 _REFINE_WIDTH = 12
-_REFINE_ROWS = 8192
+_REFINE_ROWS = 1024
 _SEEN_PLACES = 1 << (2 * LIST_WIDTH * (1 + _REFINE_WIDTH)).bit_length()
 
 Lists = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]

@@ -32,7 +32,7 @@ _SWAP_REACH = 0.1
 _LEAST_GAIN = 0.002
 _SWAP_BLOCK_ROWS = 8192
 """Rows whose swaps are judged by the same state, before any of them is made."""
-_SWAP_PIECE_ROWS = 512
+_SWAP_PIECE_ROWS = 128
 _NORM_ROWS = 8192
 _CENTROID_PAGES = 1024
 

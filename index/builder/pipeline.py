@@ -42,7 +42,7 @@ from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
 from pageann.types import Metric
 
-__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index"]
+__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "opening_plan"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
@@ -75,15 +75,15 @@ class _Build:
     phases: Phases
 
 
-def _require_memory(
+def opening_plan(
     rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
-) -> None:
-    """Refuse a budget in which the index could not be opened, before anything is built."""
+) -> OpenPlan:
+    """How an index that is not built yet would be opened; BudgetTooSmall where it could not be."""
     arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
     no_ids = IdLayout(IdKind.ROWS, Section(0, 0, "<u4")).to_json()
     meta = {"shape": plan.shape.to_json(), "ids": no_ids, "arrays": arrays}
     entry = SegmentEntry("seg-000001", rows, dim, str(dtype), metric.label, 0, {}, meta)
-    plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
+    return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
 def build_index(
@@ -107,7 +107,7 @@ def build_index(
     plan = plan_shape(*shape, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*shape, plan, memory_bytes, options)
     budget = build_budget(options, needs, raw)
-    _require_memory(*shape, options.metric, plan, memory_bytes)
+    opening_plan(*shape, options.metric, plan, memory_bytes)
     require_disk(path, needs)
     phases = Phases(PHASE_WEIGHTS, progress)
     residency = Residency(budget)
@@ -192,7 +192,9 @@ def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) ->
     options, folder = build.options, build.writer.segment_path
     tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
     plan = plan_open(entry, build.memory_bytes, _CALIBRATED_WORKERS, tunings)
+    build.store.residency.drop()  # the index that is opened now needs the room
     sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    build.store.residency.drop()
     segment = load_segment(folder, entry, plan.residence)
     try:
         engine = Engine(

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.kernels.codes import CODEWORDS, assign_parts, decode_rows, encode_rows, part_sums
 
-__all__ = ["Quantizer", "train_quantizer"]
+__all__ = ["ROUNDS", "Quantizer", "train_quantizer"]
 
 Floats = npt.NDArray[np.float32]
 
 _SAMPLE_ROWS = 65_536
-_ROUNDS = 16
+ROUNDS = 16
+"""Of k-means, over the whole sample."""
 _COVARIANCE_ROWS = 4096
 _ROUND_ROWS = 8192
 
@@ -194,6 +195,6 @@ def train_quantizer(
         rotated = np.ascontiguousarray(sample, dtype=np.float32)
     starts = np.concatenate([[0], np.cumsum([len(part) for part in members])]).astype(np.int32)
     codewords = _first_codewords(rotated, starts, rng)
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         _lloyd_round(rotated, starts, codewords, threads)
     return Quantizer(rotation, scale, starts, codewords)

@@ -25,7 +25,7 @@ SUBTREE_BYTES = 8 << 20
 """Vectors that are gathered to be bisected together."""
 _LEAST_SUBTREE_ROWS = 2048
 _MOST_SUBTREE_ROWS = 65_536
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 512 << 10
 
 
 def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
@@ -58,7 +58,7 @@ def gather_rows(
 ) -> npt.NDArray[Any]:
     """``vectors[rows]`` in memory, read in chunks."""
     block = np.empty((len(rows), vectors.shape[1]), vectors.dtype)
-    step = max(1, _CHUNK_BYTES // 16 // max(1, vectors.shape[1] * vectors.itemsize))
+    step = max(1, _CHUNK_BYTES // 2 // max(1, vectors.shape[1] * vectors.itemsize))
     for first, last in ranges(len(rows), step if residency is not None else max(1, len(rows))):
         block[first:last] = vectors[rows[first:last]]
         if residency is not None:

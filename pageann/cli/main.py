@@ -18,7 +18,21 @@ import sys
 from collections.abc import Sequence
 
 from pageann import __version__
-from pageann.cli import bench, build, datasets, explain, export, inspect, search, serve, verify, warmup
+from pageann.cli import (
+    bench,
+    build,
+    datasets,
+    explain,
+    export,
+    inspect,
+    optimize,
+    plan,
+    search,
+    serve,
+    tune,
+    verify,
+    warmup,
+)
 from pageann.cli.output import talk
 from pageann.cli.parsing import USER_MISTAKE, Parser
 from pageann.errors import (
@@ -39,7 +53,21 @@ INDEX_DAMAGED = 3
 ENVIRONMENT = 4
 INTERRUPTED = 130
 
-_COMMANDS = (build, search, bench, explain, inspect, verify, export, warmup, serve, datasets)
+_COMMANDS = (
+    build,
+    search,
+    bench,
+    explain,
+    tune,
+    optimize,
+    inspect,
+    verify,
+    export,
+    plan,
+    warmup,
+    serve,
+    datasets,
+)
 _OF_THE_ENVIRONMENT = (
     StorageError,
     IndexLocked,
