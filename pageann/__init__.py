@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pageann.api import Index, build, open, verify, warmup
+    from pageann.api import Index, build, open, optimize, tune, verify, warmup
     from pageann.errors import (
         BudgetTooSmall,
         BuildCancelled,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         SearchResult,
         StopReason,
     )
+    from pageann.revision_reports import OptimizeReport, TuneReport
     from pageann.types import Metric
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "LedgerItem",
     "Metric",
     "MissingDependency",
+    "OptimizeReport",
     "Overloaded",
     "PageANNError",
     "PermissionRefused",
@@ -85,16 +87,19 @@ __all__ = [
     "ServiceUnavailable",
     "StopReason",
     "StorageError",
+    "TuneReport",
     "Unauthenticated",
     "UnknownId",
     "build",
     "open",
+    "optimize",
+    "tune",
     "verify",
     "warmup",
 ]
 
 _HOMES = {
-    "pageann.api": ("Index", "build", "open", "verify", "warmup"),
+    "pageann.api": ("Index", "build", "open", "optimize", "tune", "verify", "warmup"),
     "pageann.explanation": ("Explanation",),
     "pageann.results": (
         "BuildReport",
@@ -106,6 +111,7 @@ _HOMES = {
         "SearchResult",
         "StopReason",
     ),
+    "pageann.revision_reports": ("OptimizeReport", "TuneReport"),
     "pageann.types": ("Metric",),
 }
 

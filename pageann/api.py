@@ -338,8 +338,8 @@ def tune(
 
     ``queries`` is (q, dim), 50 at least and better 1,000; up to 2,000 of them are used, spread over
     all. Their true neighbours are found by reading everything once; then recall is measured at many
-    efforts, for k of 1, 10 and 100 and every width of codes that a budget may hold. The vectors and pages stay;
-    an index that is open keeps the curves that it has. ``progress`` as in :func:`build`.
+    efforts, for k of 1, 10 and 100 and every width of codes that a budget may hold. Vectors and pages
+    stay; an index that is open keeps the curves that it has. ``progress`` as in :func:`build`.
 
     Raises InvalidArgument, IndexNotFound, IndexLocked, DamagedIndex, StorageError, BuildCancelled.
     """
@@ -361,10 +361,10 @@ def optimize(
     """Pin the pages that your queries visit most, if that saves reads.
 
     ``queries`` (q, dim) is a log of at least 50, better thousands; up to 10,000 of them are searched
-    for ``k`` neighbours at ``recall`` (default 0.95), spread over all. Four fifths of them decide the order in which
-    pages are pinned, the last fifth says what it saves at the budget ``memory`` (default: what the
-    index was built for). Only if it surely saves something is it published, as a new version. ``progress`` as in
-    :func:`build`.
+    for ``k`` neighbours at ``recall`` (default 0.95), spread over all. Four fifths of them decide the
+    order in which pages are pinned, the last fifth says what it saves at the budget ``memory``
+    (default: what the index was built for). Only if it surely saves something is it published, as a
+    new version. ``progress`` as in :func:`build`.
 
     Raises InvalidArgument, IndexNotFound, IndexLocked, DamagedIndex, BudgetTooSmall, StorageError,
     BuildCancelled.

@@ -62,7 +62,7 @@ class _Picture:
         self._y = 0.0
         self._rows = _ROWS if len(explanation.rounds) > _FEW else _ROWS_OF_FEW
         columns = [max(1, -(-len(each.pages) // self._rows)) for each in explanation.rounds]
-        self._widths = [columns_wide * _STEP + 12 for columns_wide in columns]
+        self._widths = [columns_wide * _STEP + 12.0 for columns_wide in columns]
         spare = _LEAST_WIDTH - _LEFT - _RIGHT - sum(self._widths)
         if spare > 0 and self._widths:
             self._widths = [width + spare / len(self._widths) for width in self._widths]

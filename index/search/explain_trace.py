@@ -166,7 +166,8 @@ class _Tracer:
             if kind == state.EXACT or page in found:
                 continue
             told = self._told.get(slot) if kind == state.REFINED else None
-            found[page] = PageTrace(page, _ORIGINS[kind], told and told.page, place + 1, score, False)
+            told_by = None if told is None else told.page
+            found[page] = PageTrace(page, _ORIGINS[kind], told_by, place + 1, score, False)
         return found
 
     def _from_frontier(self, before: int) -> dict[int, PageTrace]:
@@ -203,7 +204,7 @@ class _Tracer:
         layout = self._walked if walking else self._search.segment.layouts[VECTORS_FILE]
         for each, address in zip(current.pages, addresses, strict=False):
             memory = (ctypes.c_uint8 * layout.page_bytes).from_address(address)
-            page = np.frombuffer(memory, np.uint8)
+            page = np.ctypeslib.as_array(memory)
             each.brought = _rows_on(page, layout)
             if walking and self._parameters[state.P_REP_BYTES] > 0:
                 slots, scores = self._estimates.representatives(page, layout, self._group_scores)

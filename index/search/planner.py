@@ -20,7 +20,7 @@ from pageann.results import Ledger, LedgerItem
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import format_bytes
 
-__all__ = ["OpenPlan", "plan_open", "predicted_array_bytes", "raw_bytes", "router_units"]
+__all__ = ["OpenPlan", "plan_open", "predicted_array_bytes", "raw_bytes", "residences", "router_units"]
 
 _RING_BYTES = 16 * 1024
 """Queues of one worker's ring, and what its thread keeps."""
@@ -102,6 +102,12 @@ def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
             items.append(LedgerItem("page codes", int(arrays["reps"]), "tables for the codes on pages"))
         found.append(_Option(code_bytes, direct, tuple(items), _facts(entry, shape, code_bytes, direct)))
     return found
+
+
+def residences(entry: SegmentEntry) -> list[Residence]:
+    """The ways to open a segment that differ in recall, finest codes first; nothing is pinned."""
+    found = _options(entry, Shape.from_json(entry.meta["shape"]))
+    return [Residence(option.code_bytes, 0, option.direct) for option in found]
 
 
 def _scratch(

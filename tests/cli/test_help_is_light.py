@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("build", "search", "bench", "explain", "inspect", "verify", "export", "warmup")
+COMMANDS = ("build", "search", "bench", "explain", "tune", "optimize", "inspect", "verify", "export", "warmup")
 PROGRAM = """
 import sys
 from pageann.cli.main import main
