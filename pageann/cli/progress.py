@@ -93,7 +93,7 @@ def _update(bar: Bar, task: TaskID, event: Progress) -> None:
     bar.update(
         task,
         description=f"[{event.phase_number}/{event.phase_count}] {event.phase}",
-        completed=event.fraction,
-        total=1.0,
+        completed=event.fraction or event.done / max(1, event.total),
+        total=1.0 if event.fraction or event.total else None,
         pace=_pace(event),
     )
