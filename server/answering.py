@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from math import inf
 from time import monotonic
@@ -193,6 +194,7 @@ class Answering:
 
         def work() -> pb.ExplainResponse:
             found = version.index.explain(query[0], k, truth=request.with_truth, **options)
+            found = replace(found, path=served.name)  # paths are no business of the caller
             return pb.ExplainResponse(
                 json=json.dumps(found.to_dict(), ensure_ascii=False), text=str(found), svg=found.to_svg()
             )

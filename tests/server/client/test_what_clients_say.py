@@ -70,6 +70,8 @@ def test_explanations(client: Any, sample: Sample) -> None:
     assert found.to_dict()["k"] == 5
     assert found.to_svg().startswith("<svg")
     assert "effort 20" in str(found)
+    for text in (str(found), found.to_svg(), str(found.to_dict())):
+        assert str(sample.path.parent) not in text
 
 
 def test_a_reload_of_what_is_served_changes_nothing(client: Any) -> None:
