@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pageann.bench.markup import Section, figure, table_of
+from pageann.bench.markup import Section, counted, figure, table_of
 from pageann.bench.plots import Axis, Bars, Point, Series, bar_plot, line_plot
 from pageann.types import format_bytes
 
@@ -51,6 +51,7 @@ def _plain(run: Mapping[str, Any]) -> dict[str, float]:
         **{name: run[name] for name in ("recall", "qps", "kib", "cpu_us", "rss_growth_bytes")},
         "p50_us": latency["p50"],
         "p99_us": latency["p99"],
+        "rss_growth_mib": run["rss_growth_bytes"] / (1 << 20),
     }
 
 
@@ -88,11 +89,11 @@ def _conditions(comparison: Mapping[str, Any]) -> str:
     given = comparison["conditions"]
     words = (
         f"Every system has the same vectors, {given['queries']:,} queries, k = {given['k']}, "
-        f"{given['concurrency']} clients, and one process of its own for each run; the page cache does not "
-        f"hold its files when it starts. {given['repeats']} rounds over all systems, medians. "
+        f"{counted(given['concurrency'], 'client')}, and one process of its own for each run; the page cache "
+        f"does not hold its files when it starts. {counted(given['repeats'], 'round')} over all, medians. "
         "CPU is user and system time of all threads; KiB are what the process had read from the disk while it"
-        " answered; memory added is its resident set after the run, over that after imports and queries were"
-        " loaded."
+        " answered (opening and 20 queries to warm up are not counted); memory added is its resident set"
+        " after the run, over that after queries were loaded and 1,000 rows were searched with the package."
         f" Memory cap: {given['cap']}."
     )
     return f"<p>{escape(words)}</p>"
@@ -105,14 +106,17 @@ def _who(peers: Sequence[Peer]) -> str:
         words = ", ".join(f"{name}={value}" for name, value in (build.get("parameters") or {}).items())
         state = "; ".join(_trouble(peer)) or "ran"
         rows.append([peer["name"], peer.get("version") or "", peer["description"], words, state])
-    return table_of(("system", "version", "what it is", "built with", "outcome"), rows)
+    return table_of(("system", "version", "what it is", "built with", "outcome"), rows, kind="words")
 
 
 def _trouble(peer: Peer) -> Iterator[str]:
     if peer.get("reason"):
         yield f"not run: {peer['reason']}"
+    reasons: dict[str, list[str]] = {}
     for failure in peer.get("failures", ()):
-        yield f"{_setting(failure['setting'])}: {failure['reason']}"
+        reasons.setdefault(failure["reason"], []).append(_setting(failure["setting"]))
+    for reason, settings in reasons.items():
+        yield f"{', '.join(settings)}: {reason}"
 
 
 def _standing(ran: Sequence[Peer], recall: float) -> str:
@@ -143,18 +147,22 @@ def _grid(
 def _ranks(ran: Sequence[Peer], recall: float) -> Iterator[str]:
     """Where PageANN stands in each figure, best and worst alike."""
     found = {peer["name"]: at_recall(peer["runs"], recall) for peer in ran}
-    own = found.get(OWN)
-    if OWN not in found:
-        return
+    others = [each for name, each in found.items() if each is not None and not name.startswith(OWN)]
+    for name, own in found.items():
+        if name.startswith(OWN):
+            yield _place_of(name, own, others, recall)
+
+
+def _place_of(
+    name: str, own: Mapping[str, float] | None, others: Sequence[Mapping[str, float]], recall: float
+) -> str:
     if own is None:
-        yield f"PageANN did not reach a recall of {recall:g} with these settings."
-        return
-    reached = [each for each in found.values() if each is not None]
+        return f"{name} did not reach a recall of {recall:g} with these settings."
     parts = []
     for key, heading, more, _ in _FIGURES:
-        better = sum(each[key] > own[key] if more else each[key] < own[key] for each in reached)
+        better = sum(each[key] > own[key] if more else each[key] < own[key] for each in others)
         parts.append(f"{heading}: {better + 1}")
-    yield f"PageANN's place among the {len(reached)} that reach it: {', '.join(parts)}."
+    return f"The place of {name} among it and the {len(others)} others that reach it: {', '.join(parts)}."
 
 
 def _plots(ran: Sequence[Peer], peers: Sequence[Peer]) -> Iterator[str]:
@@ -164,7 +172,7 @@ def _plots(ran: Sequence[Peer], peers: Sequence[Peer]) -> Iterator[str]:
         ("From disk", "down and right is better; shown as 0.01 where nothing was read", "kib", "KiB a query"),
         ("CPU", "down and right is better", "cpu_us", "us of CPU a query"),
         ("Latency, p99", "down and right is better", "p99_us", "us"),
-        ("Memory added", "resident set over that after imports", "rss_growth_bytes", "bytes"),
+        ("Memory added", "resident set over that after imports", "rss_growth_mib", "MiB"),
     ):
         lines = [Series(peer["name"], tuple(_points(peer, key, label))) for peer in ran]
         yield figure(title, note, names, line_plot(lines, Axis("recall"), Axis(label, log=True)))

@@ -8,7 +8,7 @@ from html import escape
 
 from pageann.bench.plots import COLOURS
 
-__all__ = ["Section", "figure", "table_of"]
+__all__ = ["Section", "counted", "figure", "table_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,11 @@ class Section:
 
     title: str
     body: str
+
+
+def counted(count: int, word: str) -> str:
+    """``1 client``, ``3 clients``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def figure(title: str, note: str, legend: Sequence[str], plot: str) -> str:
@@ -32,17 +37,22 @@ def figure(title: str, note: str, legend: Sequence[str], plot: str) -> str:
 
 
 def table_of(
-    head: Sequence[str], rows: Sequence[Sequence[str]], best: Collection[tuple[int, int]] = ()
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    best: Collection[tuple[int, int]] = (),
+    kind: str = "figures",
 ) -> str:
-    """A table of texts; the cells ``best``, as (row, column), stand out."""
+    """A table of texts; the cells ``best``, as (row, column), stand out.
+
+    ``kind`` is ``figures``, set to the right, or ``words``, set to the left and wrapped.
+    """
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     lines = [
         "<tr>" + "".join(_cell(cell, (row, column) in best) for column, cell in enumerate(cells)) + "</tr>"
         for row, cells in enumerate(rows)
     ]
-    return (
-        f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-    )
+    body = f"<thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="wide"><table class="{kind}">{body}</table></div>'
 
 
 def _cell(text: str, stands_out: bool) -> str:

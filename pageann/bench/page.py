@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from pageann.bench.compared import comparison_sections
-from pageann.bench.markup import Section, figure, table_of
+from pageann.bench.markup import Section, counted, figure, table_of
 from pageann.bench.plots import Axis, Bars, Point, Series, bar_plot, line_plot
 from pageann.types import format_bytes
 
@@ -30,6 +30,7 @@ svg text.axis { font-size: 12.5px; fill: #1b1f24; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 10px; border-bottom: 1px solid #e3e7eb; text-align: right; white-space: nowrap; }
 th { background: #f6f8fa; } td:first-child, th:first-child { text-align: left; } .wide { overflow-x: auto; }
+table.words td, table.words th { text-align: left; white-space: normal; }
 td.best { font-weight: 700; color: #00704a; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; }
 dt { color: #57606a; } dd { margin: 0; } .warning { background: #fff4e5; border-left: 4px solid #d55e00;
@@ -176,7 +177,7 @@ def _size(value: float) -> str:
 
 def _group(run: Mapping[str, Any]) -> str:
     """What runs have in common that differ only in how hard they look."""
-    parts = [run["memory"] or format_bytes(run["memory_bytes"]), _clients(run["concurrency"])]
+    parts = [run["memory"] or format_bytes(run["memory_bytes"]), counted(run["concurrency"], "client")]
     if run.get("rate"):
         parts.append(f"{run['rate']:g}/s")
     if run.get("threads"):
@@ -184,10 +185,6 @@ def _group(run: Mapping[str, Any]) -> str:
     if run.get("start") == "cold":
         parts.append("cold")
     return ", ".join(parts)
-
-
-def _clients(count: int) -> str:
-    return f"{count} client{'s' if count > 1 else ''}"
 
 
 def _name(run: Mapping[str, Any]) -> str:

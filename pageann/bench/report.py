@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pageann.bench.compared import comparison_table
 from pageann.types import format_bytes
 
 __all__ = ["table", "write_json"]
@@ -38,7 +39,8 @@ def table(figures: Mapping[str, Any]) -> str:
     rows = [_COLUMNS, *(_row(run) for run in figures["runs"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*_preface(figures), *lines, *_warnings(figures)])
+    compared = [comparison_table(figures["comparison"])] if "comparison" in figures else []
+    return "\n".join([*_preface(figures), *lines, *_warnings(figures), *compared])
 
 
 def write_json(figures: Mapping[str, Any], path: str) -> None:

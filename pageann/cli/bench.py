@@ -51,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--io", choices=("auto", "uring", "threads", "aio"), default="auto", help="how pages are read"
     )
+    _add_comparison(parser)
     add_container_options(parser, "queries")
     parser.add_argument("--json", metavar="OUT", help="write all figures to this file; - is stdout")
     parser.add_argument("--csv", metavar="OUT", help="write the runs to this file, a line each")
@@ -121,6 +122,35 @@ def _add_combinations(parser: Parser) -> None:
     )
 
 
+def _add_comparison(parser: Parser) -> None:
+    parser.add_argument(
+        "--compare",
+        type=comma_list(existing_text),
+        metavar="NAME,...",
+        help="also ask faiss-hnsw, faiss-ivf, hnswlib, usearch, lancedb, zvec, diskannpy, each in"
+        " processes of its own, beside an index of ours that is built and opened for each --memory",
+    )
+    parser.add_argument(
+        "--compare-folder",
+        metavar="DIR",
+        default="pageann-compare",
+        help="where their data and builds are kept (default: pageann-compare)",
+    )
+    parser.add_argument(
+        "--compare-cap",
+        metavar="SIZE",
+        help="hard limit on what each may take over interpreter and imports: 64MiB, or 40%% of the vectors"
+        " (needs root and memory cgroups; says so where it cannot be enforced)",
+    )
+    parser.add_argument(
+        "--compare-seconds",
+        type=positive_float,
+        default=300.0,
+        metavar="N",
+        help="give up a run of theirs after so long (default: 300)",
+    )
+
+
 def _start(text: str) -> str:
     if text not in ("warm", "cold"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither warm nor cold")
@@ -136,7 +166,10 @@ def run(arguments: argparse.Namespace) -> int:
     from pageann.bench.report import table
     from pageann.bench.run import measure
 
-    figures = measure(_options(arguments), talk)
+    options = _options(arguments)
+    figures = measure(options, talk)
+    if arguments.compare:
+        figures["comparison"] = _compare(arguments, options)
     with until_closed():
         if arguments.json == "-":
             print_json(figures, indent=2)
@@ -144,6 +177,15 @@ def run(arguments: argparse.Namespace) -> int:
             print(table(figures))
     _write_files(arguments, figures)
     return 0
+
+
+def _compare(arguments: argparse.Namespace, options: BenchOptions) -> dict[str, Any]:
+    from pageann.bench.compare import CompareOptions, compare
+
+    wanted = CompareOptions(
+        tuple(arguments.compare), arguments.compare_folder, arguments.compare_cap, arguments.compare_seconds
+    )
+    return compare(options, wanted, talk)
 
 
 def _write_files(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
