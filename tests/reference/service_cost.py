@@ -5,6 +5,10 @@ The service runs in a child process. In one run, by turns, the same queries are 
 messages of the same sizes. CPU is user and system time of both processes; figures are medians of rounds.
 
     overhead = CPU(service) - CPU(library) - CPU(echo), a call
+
+``bare`` is the least that any service over grpc.aio can be: a handler that unpacks, searches and packs,
+without keys, limits or metrics, called through a bare stub. What it costs above library and echo is the
+price of searching between the events of gRPC; the rest is ours.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ from pageann.server import IndexConfig, ServerConfig, start
 from pageann.server.keys import hashed_line
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.results import search_response
-from pageann.wire.vectors import pack_vectors
+from pageann.wire.vectors import pack_vectors, unpack_vectors
 from tests.server.certificates import Authority
 
 KEY = "k" * 32
-ECHO = "/measure/Echo"
+ECHO, BARE = "/measure/Echo", "/measure/Bare"
 BATCH_ROWS = 100
 
 
@@ -61,13 +65,25 @@ async def serve(index: str, folder: str, everything: bool) -> None:
             answer = bytes(int.from_bytes(request[4:8], "little"))
         return answer
 
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(reply)}
+    bare_index = next(iter(server._registry)).take().index
+
+    async def search(request: pb.SearchRequest, _: Any) -> pb.SearchResponse:
+        query = unpack_vectors(request.queries, most_rows=1, most_dim=1 << 16)
+        return search_response(await bare_index.asearch(query, request.k, recall=request.recall, stats=False))
+
+    handlers = {
+        "Echo": grpc.unary_unary_rpc_method_handler(reply),
+        "Bare": grpc.unary_unary_rpc_method_handler(
+            search, pb.SearchRequest.FromString, pb.SearchResponse.SerializeToString
+        ),
+    }
     echo.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("measure", handlers),))
     port = echo.add_insecure_port("127.0.0.1:0")
     await echo.start()
     print(json.dumps({"service": server.address, "echo": f"127.0.0.1:{port}"}), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await echo.stop(None)
+    next(iter(server._registry))._current.let_go()  # type: ignore[union-attr]
     await server.stop(0.0)
 
 
@@ -113,6 +129,7 @@ class Measurement:
         return {
             **{f"cpu_us_{name}": round(value, 1) for name, value in cpu.items()},
             "cpu_us_overhead": round(cpu["service"] - cpu["library"] - cpu["echo"], 1),
+            "cpu_us_above_bare": round(cpu["service"] - cpu["bare"], 1),
             **{f"p50_us_{name}": round(value, 1) for name, value in p50.items()},
             "p50_us_above_library": round(p50["service"] - p50["library"], 1),
             **{f"batch_qps_{name}": round(value) for name, value in rates.items()},
@@ -136,6 +153,13 @@ async def measure(arguments: argparse.Namespace, child: subprocess.Popen[str], t
             grpc.aio.insecure_channel(addresses["echo"]) as channel,
         ):
             echo = channel.unary_unary(ECHO)
+            searching = channel.unary_unary(
+                BARE, pb.SearchRequest.SerializeToString, pb.SearchResponse.FromString
+            )
+
+            async def bare(query: NDArray[Any]) -> Any:
+                request = pb.SearchRequest(queries=pack_vectors(query[None]), k=10, recall=0.95)
+                return await searching(request)
 
             async def library(query: NDArray[Any]) -> Any:
                 return await index.asearch(query, 10, recall=0.95, stats=False)
@@ -146,6 +170,7 @@ async def measure(arguments: argparse.Namespace, child: subprocess.Popen[str], t
             for _ in range(arguments.rounds + 1):
                 await measurement.round_of_singles("library", library)
                 await measurement.round_of_singles("echo", lambda _: echo(message))
+                await measurement.round_of_singles("bare", bare)
                 await measurement.round_of_singles("service", service)
                 await measurement.round_of_batches("library", library)
                 await measurement.round_of_batches("service", service)
