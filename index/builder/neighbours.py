@@ -65,6 +65,10 @@ class _Job:
             count = self._refine_steps if tree == self.trees else len(self._leaves)
             self._done(tree * len(self._leaves) + int(share * count), self._steps)
 
+    def _check(self) -> None:
+        if self._residency is not None:
+            self._residency.check()
+
     def join(self, tree: int, ids: npt.NDArray[np.int32], distances: npt.NDArray[np.float32]) -> None:
         """Merge all pairs of the leaves of one tree into the lists."""
         leaves = self._leaves
@@ -80,10 +84,10 @@ class _Job:
         def join_leaf(leaf: tuple[int, int]) -> None:
             members = order[leaf[0] : leaf[1]]
             block = _centred(self._vectors[members])
+            self._check()
             norms = np.einsum("ij,ij->i", block, block)
             merge_leaf(block @ block.T, norms, members, ids, distances)
-            if self._residency is not None:
-                self._residency.check()
+            self._check()
 
         run_pieces(
             join_leaf, leaves, self._threads, lambda finished, total: self.report(tree, finished / total)
@@ -104,8 +108,7 @@ class _Job:
             new_distances = np.empty((last - first, LIST_WIDTH), np.float32)
             refine_rows(self._vectors, *lists, _REFINE_WIDTH, first, last, seen, new_ids, new_distances)
             keep(first, new_ids, new_distances)
-            if self._residency is not None:
-                self._residency.check()
+            self._check()
 
         run_pieces(
             part, pieces, self._threads, lambda finished, total: self.report(self.trees, finished / total)

@@ -22,6 +22,9 @@ from pageann.storage.files import storage_errors
 __all__ = ["Residency", "give_back_memory"]
 
 _STATM = "/proc/self/statm"
+_DROP_SHARE = 0.75
+"""Of the limit at which files are dropped: between two checks a thread may touch some 100 MiB, since the
+kernel maps 64 KiB around each place that is read."""
 _LEAST_DROP_BYTES = 8 << 20
 """Less than this is not worth dropping."""
 
@@ -37,7 +40,7 @@ class Residency:
     def __init__(self, limit_bytes: int) -> None:
         self._mappings: list[weakref.ref[mmap.mmap]] = []
         resident_bytes, file_bytes = _resident_bytes()
-        self._most_bytes = resident_bytes + limit_bytes
+        self._most_bytes = resident_bytes + int(_DROP_SHARE * limit_bytes)
         self._most_file_bytes = file_bytes + _LEAST_DROP_BYTES
         self._works = resident_bytes > 0 and hasattr(mmap, "MADV_DONTNEED")
         self.drops = 0
