@@ -15,6 +15,7 @@ from pageann.errors import InvalidArgument
 from pageann.index.builder.progress import Phases, ProgressCallback
 from pageann.index.search.explain_steps import SteppedSearch
 from pageann.index.search.opened import OpenedIndex, Quality
+from pageann.index.search.page_heat import hottest_first
 from pageann.index.search.pin_order import read_pin_order, write_pin_order
 from pageann.index.search.query_log import checked_log
 from pageann.index.segment_files import PINS_FILE
@@ -90,13 +91,13 @@ def optimize_index(
     with IndexRevision(directory) as revision:
         values, _ = checked_log(queries, revision.segment, _MOST_QUERIES, "optimize")
         visits = _visits(path, values, options, phases.start("visits"))
-        before, after = visits.reads(visits.order), visits.reads(_hottest_first(visits.order, visits.counted))
+        before, after = visits.reads(visits.order), visits.reads(hottest_first(visits.order, visits.counted))
         saved_low, because = _judge(visits, before - after)
         version = revision.manifest.version
         phases.start("publishing")
         if saved_low > 0:
             name = revision.name_of(PINS_FILE)
-            order = _hottest_first(visits.order, visits.pages)
+            order = hottest_first(visits.order, visits.pages)
             entry = write_pin_order(
                 directory.files, revision.segment_path / name, order, revision.segment.tag
             )
@@ -152,12 +153,6 @@ def _walked(search: SteppedSearch, query: npt.NDArray[np.float32]) -> Iterator[P
             yield search.wanted
         search.read()
         search.absorb()
-
-
-def _hottest_first(order: Order, visits: list[Pages]) -> Order:
-    """Pages by falling number of visits; those with equally many keep their ``order``."""
-    counts = np.bincount(np.concatenate(visits), minlength=len(order))
-    return np.ascontiguousarray(order[np.argsort(-counts[order], kind="stable")])
 
 
 def _judge(visits: _Visits, saved: npt.NDArray[np.int64]) -> tuple[float, str]:
