@@ -116,7 +116,7 @@ class TrueNeighbour:
     group_scored: bool
     """Whether the search looked at the group: scored its codes, or had it in line."""
     estimate: float | None
-    """The distance estimated from its code; None where no code of it was in reach."""
+    """The distance estimated from the finest code of it that was in reach; None where none was."""
     estimate_rank: int | None
     """Place of that estimate, from 1, among all that were made from codes in memory; else None."""
     found: bool

@@ -130,7 +130,7 @@ class _Diagnosis:
             estimate = float(self._members(group)[slot - group * self._group_slots])
             if group in self._scored:
                 rank = int(np.searchsorted(self._ranked, np.float32(estimate))) + 1
-        elif slot in self._trace.told:
+        if slot in self._trace.told:  # where both are known, the code on a page is the finer one
             estimate = self._trace.told[slot].score
         return _Place(slot, slot // self._capacity, group, group in self._scored, estimate, rank, distance)
 
@@ -193,7 +193,9 @@ class _Diagnosis:
         when = trace.left.get(place.slot)
         limit = self._limit_when_dropped(place.slot, when)
         estimate = trace.estimates.distance(place.estimate)
+        told = self._trace.told.get(place.slot)
         rank = "" if place.rank is None else f" (number {place.rank:,} of {len(self._ranked):,})"
+        rank = rank if told is None else f" from a code on page {told.page}"
         dropped = "did not enter the candidates" if when is None else f"left the candidates in round {when}"
         text = (
             f"its distance {place.distance:.6g} was estimated as {estimate:.6g}{rank}; "
@@ -208,7 +210,7 @@ class _Diagnosis:
         rounds = self._trace.rounds
         if when is not None:
             limit = rounds[when].limit_after
-        elif slot in self._trace.told and not self._trace.has_codes:
+        elif slot in self._trace.told:
             limit = rounds[self._trace.told[slot].round].limit_after
         else:
             limit = rounds[0].limit_before if rounds else None
