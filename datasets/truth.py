@@ -20,6 +20,7 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 Distances: TypeAlias = npt.NDArray[np.float64]
 
 _SLACK = 32  # candidates beyond k: enough that float32 rounding rarely calls for the second pass
+_RANKED_TOGETHER = 8  # queries whose candidates, scattered over a mapped file, may be resident at once
 _TILE_VALUES = 1 << 22  # distances held at once by the second pass: 16 MiB
 
 
@@ -157,6 +158,8 @@ def _solve(task: _Task) -> tuple[Ids, Distances]:
     for query in range(count):
         known = candidates[query]
         ids[query], distances[query] = _ranked(task, query, known[known >= 0])
+        if query % _RANKED_TOGETHER == 0:
+            release_pages(task.rows)
     unsure = np.flatnonzero(np.isfinite(floors) & ~(distances[:, -1] + margins < floors))
     if unsure.size:
         _search_again(task, unsure, margins, ids, distances)

@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-__all__ = ["available_memory_bytes", "peak_rss_bytes", "usable_cores"]
+__all__ = ["available_memory_bytes", "peak_rss_bytes", "resident_bytes", "usable_cores"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -58,3 +58,12 @@ def peak_rss_bytes() -> int:
     """The largest resident set of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes() -> int:
+    """The resident set of this process now; its peak where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_rss_bytes()
+    return pages * os.sysconf("SC_PAGE_SIZE")

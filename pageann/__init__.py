@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pageann.api import Index, build, open, verify, warmup
+    from pageann.api import Index, build, open, optimize, tune, verify, warmup
     from pageann.errors import (
         BudgetTooSmall,
         BuildCancelled,
@@ -31,10 +31,16 @@ if TYPE_CHECKING:
         InvalidArgument,
         InvalidData,
         MissingDependency,
+        Overloaded,
         PageANNError,
+        PermissionRefused,
+        ServiceError,
+        ServiceUnavailable,
         StorageError,
+        Unauthenticated,
         UnknownId,
     )
+    from pageann.explanation import Explanation
     from pageann.results import (
         BuildReport,
         Ledger,
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
         SearchResult,
         StopReason,
     )
+    from pageann.revision_reports import OptimizeReport, TuneReport
     from pageann.types import Metric
 
 __version__ = "0.1.0"
@@ -55,6 +62,7 @@ __all__ = [
     "BuildReport",
     "DamagedIndex",
     "DeadlineUnserved",
+    "Explanation",
     "FormatTooNew",
     "Index",
     "IndexClosed",
@@ -67,22 +75,32 @@ __all__ = [
     "LedgerItem",
     "Metric",
     "MissingDependency",
+    "OptimizeReport",
+    "Overloaded",
     "PageANNError",
+    "PermissionRefused",
     "Progress",
     "QueryStats",
     "RangeResult",
     "SearchResult",
+    "ServiceError",
+    "ServiceUnavailable",
     "StopReason",
     "StorageError",
+    "TuneReport",
+    "Unauthenticated",
     "UnknownId",
     "build",
     "open",
+    "optimize",
+    "tune",
     "verify",
     "warmup",
 ]
 
 _HOMES = {
-    "pageann.api": ("Index", "build", "open", "verify", "warmup"),
+    "pageann.api": ("Index", "build", "open", "optimize", "tune", "verify", "warmup"),
+    "pageann.explanation": ("Explanation",),
     "pageann.results": (
         "BuildReport",
         "Ledger",
@@ -93,6 +111,7 @@ _HOMES = {
         "SearchResult",
         "StopReason",
     ),
+    "pageann.revision_reports": ("OptimizeReport", "TuneReport"),
     "pageann.types": ("Metric",),
 }
 

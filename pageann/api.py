@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.errors import InvalidArgument
+from pageann.explanation import Explanation
 from pageann.index.machine import usable_cores
 from pageann.index.search.opened import OpenedIndex, Quality
 from pageann.results import BuildReport, Ledger, RangeResult, SearchResult
@@ -19,9 +20,10 @@ from pageann.types import ByteSize, Metric, parse_bytes
 
 if TYPE_CHECKING:
     from pageann.index.builder.progress import ProgressCallback
+    from pageann.revision_reports import OptimizeReport, TuneReport
     from pageann.storage.verify import Damage
 
-__all__ = ["Index", "build", "open", "verify", "warmup"]
+__all__ = ["Index", "build", "open", "optimize", "tune", "verify", "warmup"]
 
 DEFAULT_RECALL = 0.95
 MAX_K = 100_000
@@ -50,6 +52,7 @@ def build(
     threads: int | None = None,
     progress: ProgressCallback | None = None,
     replace: bool = True,
+    resume: bool = True,
     rows: int | None = None,
     dim: int | None = None,
     column: str | None = None,
@@ -65,6 +68,10 @@ def build(
     the layout on disk depends on it, and any other budget can be opened too. ``build_memory`` bounds
     the build (default: three quarters of free RAM). ``progress`` hears of each phase and cancels by
     returning False.
+
+    With ``resume`` a build that was stopped, by a signal, a lost disk or ``progress``, is gone on with by
+    the next call with the same arguments; what it leaves until then lies in the folder at ``path``.
+    A leftover of another input or other options is removed, and ``progress`` is told.
 
     The same input, options and seed give the same bytes. An index at ``path`` is replaced once the
     new one is complete (``replace=False``: refused). Raises InvalidData, InvalidArgument,
@@ -84,6 +91,7 @@ def build(
         seed=int(seed),
         threads=_threads(threads),
         replace=replace,
+        resume=resume,
     )
     source = open_vectors(vectors, rows=rows, dim=dim, column=column, id_column=id_column, dataset=dataset)
     return build_index(source, Path(path), ids, options, progress)
@@ -232,6 +240,27 @@ class Index:
         )
         return await self._opened.asearch(call, stats)
 
+    def explain(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        effort: int | None = None,
+        max_page_reads: int | None = None,
+        truth: bool = True,
+    ) -> Explanation:
+        """How :meth:`search` answers one query, with the same options, and why it misses what it misses.
+
+        ``query`` is (dim,) or (1, dim). Searches step by step with memory of its own beside the
+        budget; with ``truth`` every page is read once more, to find the true neighbours.
+        ``print(index.explain(query))`` shows a report, ``.to_svg()`` draws a picture.
+        """
+        call = self._opened.plan_call(
+            query, _require_k(k), _quality(recall, effort, False), None, 0, max_page_reads
+        )
+        return self._opened.explain(call, truth)
+
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors (m, dim) of ``ids``, byte for byte as given; UnknownId for any other."""
         return self._opened.get(ids)
@@ -296,6 +325,59 @@ def verify(path: str | Path) -> list[Damage]:
     from pageann.storage.verify import verify as verify_files
 
     return verify_files(Path(path))
+
+
+def tune(
+    path: str | Path,
+    queries: Any,
+    *,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> TuneReport:
+    """Fit what ``recall=`` means to your own queries, and publish that as a new version of the index.
+
+    ``queries`` is (q, dim), 50 at least and better 1,000; up to 2,000 of them are used, spread over
+    all. Their true neighbours are found by reading everything once; then recall is measured at many
+    efforts, for k of 1, 10 and 100 and every width of codes that a budget may hold. Vectors and pages
+    stay; an index that is open keeps the curves that it has. ``progress`` as in :func:`build`.
+
+    Raises InvalidArgument, IndexNotFound, IndexLocked, DamagedIndex, StorageError, BuildCancelled.
+    """
+    from pageann.index.search.tune import tune_index
+
+    return tune_index(Path(path), queries, _threads(threads), progress)
+
+
+def optimize(
+    path: str | Path,
+    queries: Any,
+    *,
+    memory: str | int | ByteSize | None = None,
+    recall: float | None = None,
+    k: int = 10,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> OptimizeReport:
+    """Pin the pages that your queries visit most, if that saves reads.
+
+    ``queries`` (q, dim) is a log of at least 50, better thousands; up to 10,000 of them are searched
+    for ``k`` neighbours at ``recall`` (default 0.95), spread over all. Four fifths of them decide the
+    order in which pages are pinned, the last fifth says what it saves at the budget ``memory``
+    (default: what the index was built for). Only if it surely saves something is it published, as a
+    new version. ``progress`` as in :func:`build`.
+
+    Raises InvalidArgument, IndexNotFound, IndexLocked, DamagedIndex, BudgetTooSmall, StorageError,
+    BuildCancelled.
+    """
+    from pageann.index.search.optimize import OptimizeOptions, optimize_index
+
+    options = OptimizeOptions(
+        None if memory is None else parse_bytes(memory),
+        _require_k(k),
+        _quality(recall, None, False),
+        _threads(threads),
+    )
+    return optimize_index(Path(path), queries, options, progress)
 
 
 def warmup(dtypes: Iterable[str] | None = None) -> float:

@@ -15,6 +15,11 @@ PageANNError
 ├── IndexClosed       (ValueError)         the index was closed
 ├── DeadlineUnserved  (TimeoutError)       a call ended before any answer existed
 ├── MissingDependency (ImportError)        an optional package is not installed
+├── Overloaded        (OSError)            the service has no room for the call now
+├── Unauthenticated   (PermissionError)    the service knows no such key
+├── PermissionRefused (PermissionError)    the key does not allow that
+├── ServiceUnavailable (ConnectionError)   no service answers there, or it is about to stop
+├── ServiceError      (OSError)            the service failed, or gave an answer that makes no sense
 └── BuildCancelled                         the progress callback asked to stop
 ```
 
@@ -38,8 +43,13 @@ __all__ = [
     "InvalidArgument",
     "InvalidData",
     "MissingDependency",
+    "Overloaded",
     "PageANNError",
+    "PermissionRefused",
+    "ServiceError",
+    "ServiceUnavailable",
     "StorageError",
+    "Unauthenticated",
     "UnknownId",
 ]
 
@@ -146,6 +156,40 @@ class MissingDependency(PageANNError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     code = "missing-dependency"
+
+
+class Overloaded(PageANNError, OSError):
+    """The service has no room for the call; worth another try after ``retry_after_seconds`` (0: unknown)."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthenticated(PageANNError, PermissionError):
+    """The service wants a key, and was given none that it knows."""
+
+    code = "unauthenticated"
+
+
+class PermissionRefused(PageANNError, PermissionError):
+    """The key is known, and does not allow the call."""
+
+    code = "permission-refused"
+
+
+class ServiceUnavailable(PageANNError, ConnectionError):
+    """No service answers there, or it is starting, stopping or changing its index; try again."""
+
+    code = "service-unavailable"
+
+
+class ServiceError(PageANNError, OSError):
+    """The service failed for a reason of its own, or gave an answer that makes no sense."""
+
+    code = "service-error"
 
 
 class BuildCancelled(PageANNError):

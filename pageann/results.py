@@ -266,6 +266,10 @@ class Progress:
     """Until the end of this phase; inf where it is not known."""
     elapsed_seconds: float
     """Since the start of the build."""
+    fraction: float = 0.0
+    """How much of the whole build is done, by what its phases usually cost; it never falls."""
+    note: str = ""
+    """A sentence for the user, such as that an earlier build is gone on with; with one event each."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

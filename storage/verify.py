@@ -28,6 +28,7 @@ from pageann.storage.format import (
 )
 from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.pages import PAGE_BAD_COUNT, PAGE_SOUND, check_pages, describe_page_fault
+from pageann.storage.revision import is_left_over
 
 __all__ = ["Damage", "verify"]
 
@@ -56,7 +57,8 @@ def verify(path: Path | str) -> list[Damage]:
     """All damage in the index at ``path``, sorted by file and page; empty for a sound one.
 
     Every byte of the current version is read, and files that do not belong there are reported;
-    leftovers of an unfinished build are not damage. At most 1000 damaged pages of a file are listed.
+    leftovers of an unfinished build or revision are not damage. At most 1000 damaged pages of a file
+    are listed.
     Raises IndexNotFound, StorageError, or FormatTooNew where nothing is damaged.
     """
     directory = IndexDirectory(path)
@@ -95,7 +97,8 @@ def _verify_version(directory: IndexDirectory, manifest: Manifest) -> list[Damag
             found.append(Damage(segment.name, -1, "the folder is missing"))
             continue
         present = set(files.names(directory.path / segment.name))
-        found += [_stray(f"{segment.name}/{name}") for name in present - segment.files.keys()]
+        strays = [name for name in present - segment.files.keys() if not is_left_over(name, segment.files)]
+        found += [_stray(f"{segment.name}/{name}") for name in strays]
         for name, entry in segment.files.items():
             if name in present:
                 found += _verify_file(directory, segment, name, entry)

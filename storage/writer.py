@@ -48,6 +48,7 @@ class IndexWriter:
         self._keep_scratch = keep_scratch
         self._made: list[Path] = []
         self._kept: set[str] = set()
+        self._keeps_unfinished = False
         self._lock: WriterLock | None = None
         self._pointer: Pointer | None = None
         self.version = 0
@@ -67,7 +68,8 @@ class IndexWriter:
     def scratch_path(self) -> Path:
         """A folder for what the build needs meanwhile.
 
-        With ``keep_scratch`` it has what a build that died left there; leaving removes it.
+        With ``keep_scratch`` it has what a build that died left there, and so has
+        :attr:`segment_path`; leaving removes them, unless :meth:`keep_unfinished` was called.
         """
         return self._path / SCRATCH_NAME
 
@@ -110,6 +112,10 @@ class IndexWriter:
             self._remove_others()
             self._files.sync_directory(self._path)
         return manifest
+
+    def keep_unfinished(self) -> None:
+        """Leave scratch folder and segment for the next writer when this one is left unpublished."""
+        self._keeps_unfinished = True
 
     def _refuse_foreign(self) -> None:
         """Raise IndexExists where the path holds something that is neither an index nor its leftovers."""
@@ -174,10 +180,24 @@ class IndexWriter:
             raise IndexExists(
                 f"{self._path} holds an index already; allow replacing it, or give another path"
             )
-        self._remove_others(keep=SCRATCH_NAME if self._keep_scratch else "")
-        self._files.make_directory(self.segment_path)
-        if not self._files.exists(self.scratch_path):
-            self._files.make_directory(self.scratch_path)
+        if self._keep_scratch:
+            self._take_back_segment(names)
+        self._remove_others(keep=self._unfinished if self._keep_scratch else ())
+        for folder in (self.segment_path, self.scratch_path):
+            if not self._files.exists(folder):
+                self._files.make_directory(folder)
+        if self._keep_scratch:  # what a build keeps there survives only if the folders do
+            self._files.sync_directory(self._path)
+
+    def _take_back_segment(self, names: set[str]) -> None:
+        """Give the segment its temporary name again where a writer died after renaming it."""
+        if self.segment_name in names - self._kept and self.segment_path.name not in names:
+            self._files.rename(self._path / self.segment_name, self.segment_path)
+
+    @property
+    def _unfinished(self) -> tuple[str, str]:
+        """The names of what the next writer may go on with."""
+        return SCRATCH_NAME, self.segment_path.name
 
     def _refuse_incomplete(self, segment: SegmentEntry) -> None:
         if segment.name != self.segment_name:
@@ -190,10 +210,10 @@ class IndexWriter:
             if size_bytes != entry.bytes:
                 raise InvalidArgument(f"{name} is {size_bytes} bytes long, the segment lists {entry.bytes}")
 
-    def _remove_others(self, keep: str = "") -> None:
+    def _remove_others(self, keep: tuple[str, ...] = ()) -> None:
         """Remove what PageANN has made in the folder, but for what is kept and the lock."""
         for name in self._files.names(self._path):
-            if not is_own_name(name) or name in self._kept or name in (keep, LOCK_NAME):
+            if not is_own_name(name) or name in self._kept or name in (*keep, LOCK_NAME):
                 continue
             path = self._path / name
             if self._files.is_directory(path):
@@ -213,6 +233,10 @@ class IndexWriter:
     def _abort(self) -> None:
         """Remove what was not published, and let the next writer in. Errors here would hide the first one."""
         published = self._is_published()
+        if self._keeps_unfinished and not published:
+            if self._lock is not None:
+                self._lock.release()
+            return
         if self._lock is not None:
             if not published:
                 with contextlib.suppress(StorageError):

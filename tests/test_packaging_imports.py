@@ -23,6 +23,9 @@ PLANTED = [
     ("storage/format.py", "pageann.datasets", "Imports run downward only"),
     ("types.py", "pageann.results", "Imports run downward only"),
     ("cli/search.py", "pageann.storage", "use only what a user of the library could use"),
+    ("client/facts.py", "pageann.server", "Imports run downward only"),
+    ("client/facts.py", "pageann.api", "A client needs no index"),
+    ("server/v1/pageann_pb2.py", "pageann.types", "Generated stubs use nothing of ours"),
 ]
 
 
@@ -43,7 +46,7 @@ def test_the_code_keeps_the_contract(tmp_path: Path) -> None:
     copy_package(tmp_path)
     done = check_imports(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Contracts: 2 kept, 0 broken" in done.stdout
+    assert "Contracts: 4 kept, 0 broken" in done.stdout
 
 
 @pytest.mark.parametrize(("file", "imported", "contract"), PLANTED)

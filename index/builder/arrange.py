@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.neighbours import neighbour_lists
 from pageann.index.builder.packing import centroids_of, pack
 from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
+from pageann.index.builder.trees import gather_rows
 from pageann.index.kernels.partition import bisect_subtree
 from pageann.index.kernels.scan import LANES
 
@@ -51,32 +54,53 @@ def arrange(
     seed: int,
     threads: int,
     done: Callable[[int, int], None] | None = None,
+    *,
+    in_order: bool = False,
+    store: Checkpoints | None = None,
 ) -> Arrangement:
     """Pack ``vectors`` into compact groups, order those by locality, cut them into pages of ``capacity``.
 
     The one group that may be short comes last, so slot // group_slots is the group of a slot.
+    ``in_order`` and ``store`` as in :func:`~pageann.index.builder.packing.pack`.
     """
+    known = None if store is None else store.find("arrangement")
+    if known is not None:
+        return Arrangement(np.array(known.arrays["order"]), np.array(known.arrays["centroids"]), known.value)
     rows = len(vectors)
-    packing = pack(vectors, neighbours, group_slots, seed, threads, done)
+    packing = pack(vectors, neighbours, group_slots, seed, threads, done, in_order=in_order, store=store)
     full = rows // group_slots
     by_locality = _locality_order(packing.centroids[:full], seed + 1, threads)
     order = packing.order[: full * group_slots].reshape(full, group_slots)[by_locality].ravel()
     order = np.ascontiguousarray(np.concatenate([order, packing.order[full * group_slots :]]))
     centroids = np.concatenate([packing.centroids[:full][by_locality], packing.centroids[full:]])
     if capacity < group_slots:
-        _cut_groups(vectors, order, group_slots, capacity, seed, threads)
-    return Arrangement(order, np.ascontiguousarray(centroids), packing.residual_energy)
+        residency = None if store is None else store.residency
+        _cut_groups(vectors, order, group_slots, capacity, seed, threads, residency)
+    made = Arrangement(order, np.ascontiguousarray(centroids), packing.residual_energy)
+    if store is not None:
+        arrays = {"order": made.order, "centroids": made.centroids}
+        store.finish("arrangement", made.residual_energy, arrays, drop=("packing",))
+        store.save_if_due()
+    return made
 
 
 def _cut_groups(
-    vectors: npt.NDArray[Any], order: Rows, group_slots: int, capacity: int, seed: int, threads: int
+    vectors: npt.NDArray[Any],
+    order: Rows,
+    group_slots: int,
+    capacity: int,
+    seed: int,
+    threads: int,
+    residency: Residency | None,
 ) -> None:
-    keys = np.empty(len(order), np.float32)
-
     def piece(bounds: tuple[int, int]) -> None:
         for first, last in ranges(bounds[1] - bounds[0], group_slots):
             low, high = bounds[0] + first, bounds[0] + last
-            bisect_subtree(vectors, order, low, high, capacity, capacity, seed, keys)
+            block = gather_rows(vectors, order[low:high], residency)
+            places = np.arange(high - low, dtype=np.int32)
+            keys = np.empty(high - low, np.float32)
+            bisect_subtree(block, places, 0, high - low, capacity, capacity, low, seed, keys)
+            order[low:high] = order[low:high][places]
 
     run_pieces(piece, ranges(len(order), group_slots * 256), threads)
 

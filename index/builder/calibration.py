@@ -220,11 +220,19 @@ def _opened(
 
 
 def calibrate(
-    folder: Path, entry: SegmentEntry, sample: Sample, memory_bytes: int, threads: int, done: Done
+    folder: Path,
+    entry: SegmentEntry,
+    sample: Sample,
+    memory_bytes: int,
+    threads: int,
+    done: Done,
+    *,
+    thorough: bool = False,
 ) -> Calibration:
     """Measure the segment in ``folder`` with every width of resident codes; ``sample`` as drawn.
 
-    How many codes are scored for each unit of effort is chosen once, with the finest codes.
+    How many codes are scored for each unit of effort is chosen once, with the finest codes. ``thorough``:
+    every curve is measured closely, with all of the sample.
     """
     tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
     curves: list[Curve] = []
@@ -248,6 +256,8 @@ def calibrate(
                 tuning = tunings[residence.code_bytes] = replace(tuning, scan_slots=scan_slots)
             for k in CALIBRATED_KS:
                 care = _CLOSE if number == 0 and k == 10 else _ROUGH
+                if thorough:
+                    care = _Care(len(sample.rows), _CLOSE.growth)
                 meter = _Meter(engine, segment, sample.part(care.rows))
                 curves.append(meter.curve(tuning, k, care.growth))
                 step()

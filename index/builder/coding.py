@@ -12,6 +12,7 @@ Taking the error off matters where estimates of different codes, and exact dista
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,27 @@ from pageann.index.builder.arrange import Arrangement, level_centroids
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.quantizer import Quantizer, train_quantizer
+from pageann.index.builder.residency import Residency
 from pageann.index.kernels.scan import LANES
 from pageann.types import Metric
 
-__all__ = ["RouterCodes", "VectorCodes", "code_router", "code_vectors", "lane_major"]
+__all__ = [
+    "RouterCodes",
+    "VectorCodes",
+    "code_router",
+    "code_vectors",
+    "group_spreads",
+    "lane_major",
+    "sample_rows",
+]
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 _SAMPLE_ROWS = 65_536
-_BLOCK_ROWS = 16_384
+_SAMPLE_BYTES = 32 << 20
+_LEAST_SAMPLE_ROWS = 4096
+_BLOCK_BYTES = 1 << 20
 _TAIL = 1e-4
 """Share of constants at each end that may be clipped."""
 
@@ -52,7 +64,10 @@ class RouterCodes:
 
 @dataclass(frozen=True, slots=True)
 class VectorCodes:
-    """Codes of residuals, slot by slot: ``codes`` (n, bytes + 1), the constant last."""
+    """Codes of residuals, slot by slot: ``codes`` (n, bytes + 1), the constant last.
+
+    They may lie in a mapped file.
+    """
 
     quantizer: Quantizer
     codes: Bytes
@@ -79,16 +94,42 @@ def lane_major(codes: Bytes, group_slots: int) -> Bytes:
     return np.ascontiguousarray(np.concatenate(chunks, axis=1)).ravel()
 
 
+def sample_rows(dim: int) -> int:
+    """Most residuals of ``dim`` elements that codes are trained on: 32 MiB of them, within limits."""
+    return min(_SAMPLE_ROWS, max(_LEAST_SAMPLE_ROWS, _SAMPLE_BYTES // (4 * dim)))
+
+
+def _block_rows(navigation: Navigation) -> int:
+    """Rows of about 1 MiB of float32."""
+    return max(32, _BLOCK_BYTES // (4 * int(navigation.array.shape[1])))
+
+
 def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> Bytes:
     if step <= 0:
         return np.zeros(len(values), np.uint8)
     return np.asarray(np.clip(np.rint((values - low) / step), 0, 255), np.uint8)
 
 
-def group_spreads(navigation: Navigation, arrangement: Arrangement, group_slots: int, threads: int) -> Floats:
+def _take(navigation: Navigation, rows: npt.NDArray[Any], residency: Residency | None) -> Floats:
+    """Rows as float32; many of them in parts, since each part makes mapped pages resident."""
+    taken = np.empty((len(rows), navigation.array.shape[1]), np.float32)
+    for first, last in ranges(len(rows), _block_rows(navigation)):
+        taken[first:last] = navigation.array[rows[first:last]]
+        if residency is not None:
+            residency.check()
+    return taken
+
+
+def group_spreads(
+    navigation: Navigation,
+    arrangement: Arrangement,
+    group_slots: int,
+    threads: int,
+    residency: Residency | None = None,
+) -> Floats:
     """Mean squared residual of each group."""
     spreads = np.empty(len(arrangement.centroids), np.float32)
-    step = max(1, _BLOCK_ROWS // group_slots)
+    step = max(1, _block_rows(navigation) // group_slots)
 
     def block(piece: tuple[int, int]) -> None:
         first, last = piece[0] * group_slots, min(piece[1] * group_slots, len(arrangement.order))
@@ -99,16 +140,24 @@ def group_spreads(navigation: Navigation, arrangement: Arrangement, group_slots:
         sums = np.bincount(groups - piece[0], weights=squares, minlength=piece[1] - piece[0])
         counts = np.bincount(groups - piece[0], minlength=piece[1] - piece[0])
         spreads[piece[0] : piece[1]] = sums / np.maximum(counts, 1)
+        if residency is not None:
+            residency.check()
 
     run_pieces(block, ranges(len(spreads), step), threads)
     return spreads
 
 
 def code_router(
-    arrangement: Arrangement, spreads: Floats, code_bytes: int, *, rotate: bool, seed: int
+    arrangement: Arrangement,
+    spreads: Floats,
+    code_bytes: int,
+    *,
+    rotate: bool,
+    seed: int,
+    threads: int = 1,
 ) -> RouterCodes:
     """Train on the groups' centroids and code the centroids of every level."""
-    quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed)
+    quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed, threads=threads)
     levels = level_centroids(arrangement.centroids)
     spread_step = float(np.float32(float(spreads.max()) / 255.0))
     blocks, offsets, position = [], [], 0
@@ -141,17 +190,21 @@ def code_vectors(
     rotate: bool,
     seed: int,
     threads: int,
+    residency: Residency | None = None,
+    path: Path | None = None,
 ) -> VectorCodes:
-    """Train on a sample of residuals and code every vector, slot by slot."""
+    """Train on a sample of residuals and code every vector, slot by slot.
+
+    The codes lie in a new file at ``path`` where one is given, else in memory.
+    """
     rows = len(arrangement.order)
     rng = np.random.default_rng(seed)
-    sample = (
-        np.arange(rows) if rows <= _SAMPLE_ROWS else np.sort(rng.choice(rows, _SAMPLE_ROWS, replace=False))
-    )
+    most = sample_rows(navigation.array.shape[1])
+    sample = np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
 
     def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
         centres = coded_centroids[slots // group_slots]
-        return navigation.take(arrangement.order[slots]) - centres, centres
+        return _take(navigation, arrangement.order[slots], residency) - centres, centres
 
     def constants(block: Floats, centres: Floats, codes: Bytes) -> npt.NDArray[np.float32]:
         if metric is Metric.IP:
@@ -163,20 +216,26 @@ def code_vectors(
         return np.asarray(lengths + 2 * np.einsum("ij,ij->i", centres, decoded))
 
     sample_residuals, sample_centres = residuals(sample)
-    quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed)
+    quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
     sample_codes = quantizer.encode(sample_residuals)
     values = constants(sample_residuals, sample_centres, sample_codes)
     missed = sample_residuals - quantizer.decode(sample_codes)
     error = float(np.float32(np.einsum("ij,ij->", missed, missed) / len(missed)))
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
-    codes = np.empty((rows, quantizer.code_bytes + 1), np.uint8)
+    shape = (rows, quantizer.code_bytes + 1)
+    if path is None or residency is None:
+        codes: Bytes = np.empty(shape, np.uint8)
+    else:
+        codes = residency.create(path, np.uint8, shape)
 
     def block(piece: tuple[int, int]) -> None:
         rows_here, centres = residuals(np.arange(*piece))
         coded = quantizer.encode(rows_here)
         codes[piece[0] : piece[1], :-1] = coded
         codes[piece[0] : piece[1], -1] = _to_byte(constants(rows_here, centres, coded), low, step)
+        if residency is not None:
+            residency.check()
 
-    run_pieces(block, ranges(rows, _BLOCK_ROWS), threads)
+    run_pieces(block, ranges(rows, _block_rows(navigation)), threads)
     return VectorCodes(quantizer, codes, low, step, error)

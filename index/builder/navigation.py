@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.index.builder.residency import Residency
 from pageann.storage.files import storage_errors
 from pageann.types import Metric
 
@@ -53,15 +54,20 @@ def _convert(
     dtype: type,
     convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
     scratch: Path,
+    residency: Residency | None,
 ) -> Navigation:
     """A converted copy in a nameless file of the scratch folder."""
     path = scratch / "navigation"
     rows, dim = vectors.shape
     with storage_errors("write", path):
         copy = np.memmap(path, dtype=dtype, mode="w+", shape=(rows, dim))
+        if residency is not None:
+            residency.watch(copy)
         step = max(1, _BLOCK_BYTES // (dim * 4))
         for first in range(0, rows, step):
             copy[first : first + step] = convert(np.asarray(vectors[first : first + step]))
+            if residency is not None:
+                residency.check()
         path.unlink()
     return Navigation(_plain_view(np.asarray(copy)), copy, 0)
 
@@ -72,16 +78,18 @@ def _unit_length(block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray((wide / lengths[:, None]).astype(np.float32))
 
 
-def navigation_view(vectors: npt.NDArray[Any], metric: Metric, scratch: Path) -> Navigation:
+def navigation_view(
+    vectors: npt.NDArray[Any], metric: Metric, scratch: Path, residency: Residency | None = None
+) -> Navigation:
     """``vectors`` (n, dim) as the builder compares them; copies only what it must convert."""
     if metric is Metric.COSINE:
-        return _convert(vectors, np.float32, _unit_length, scratch)
+        return _convert(vectors, np.float32, _unit_length, scratch, residency)
     if vectors.dtype == np.int8:
-        shifted = _convert(vectors, np.uint8, lambda b: b.view(np.uint8) ^ np.uint8(0x80), scratch)
+        shifted = _convert(vectors, np.uint8, lambda b: b.view(np.uint8) ^ np.uint8(0x80), scratch, residency)
         return Navigation(shifted.array, shifted.owner, INT8_SHIFT)
     if vectors.dtype == np.float16:
-        return _convert(vectors, np.float32, lambda b: b.astype(np.float32), scratch)
+        return _convert(vectors, np.float32, lambda b: b.astype(np.float32), scratch, residency)
     if not vectors.flags.c_contiguous or not vectors.flags.aligned:
-        return _convert(vectors, vectors.dtype.type, lambda b: b, scratch)
+        return _convert(vectors, vectors.dtype.type, lambda b: b, scratch, residency)
     plain = np.asarray(vectors)
     return Navigation(_plain_view(plain), plain, 0)

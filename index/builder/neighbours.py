@@ -8,59 +8,192 @@ PiPNN, arXiv 2602.21247). One pass over neighbours of neighbours then adds what 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.builder.packing import balanced_order, tree_nodes
+from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
+from pageann.index.builder.trees import balanced_order, tree_nodes
 from pageann.index.kernels.neighbours import merge_leaf, refine_rows
+from pageann.storage.files import Files
 
-__all__ = ["LIST_WIDTH", "neighbour_lists"]
+__all__ = ["LIST_WIDTH", "neighbour_file", "neighbour_lists"]
 
 LIST_WIDTH = 20
 _LEAF_ROWS = 1024
 _LEAF_UNIT = 32
 _TREES = 12
 _REFINE_WIDTH = 12
+_REFINE_ROWS = 1024
+_SEEN_PLACES = 1 << (2 * LIST_WIDTH * (1 + _REFINE_WIDTH)).bit_length()
 
 Lists = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+Done = Callable[[int, int], None]
 
 
-def neighbour_lists(
-    vectors: npt.NDArray[Any],
-    seed: int,
-    threads: int,
-    done: Callable[[int, int], None] | None = None,
-) -> Lists:
-    """(ids int32, squared distances float32), each (n, LIST_WIDTH), ascending; -1 and inf behind the last."""
-    rows = len(vectors)
-    ids = np.full((rows, LIST_WIDTH), -1, np.int32)
-    distances = np.full((rows, LIST_WIDTH), np.inf, np.float32)
-    trees = 1 if rows <= _LEAF_ROWS else _TREES
-    leaves = tree_nodes(rows, _LEAF_UNIT, _LEAF_ROWS)
-    steps = trees * len(leaves)
-    refine_steps = len(leaves) // 2 if trees > 1 else 0
-    for tree in range(trees):
-        order = balanced_order(vectors, _LEAF_UNIT, _LEAF_ROWS, seed * _TREES + tree, threads)
+class _Job:
+    """The lists of one set of vectors while they grow, tree by tree."""
 
-        def join(leaf: tuple[int, int], order: npt.NDArray[np.int32] = order) -> None:
+    def __init__(
+        self,
+        vectors: npt.NDArray[Any],
+        seed: int,
+        threads: int,
+        done: Done | None,
+        residency: Residency | None = None,
+        first_unit: int = 0,
+    ) -> None:
+        self._vectors = vectors
+        self._seed = seed
+        self._threads = threads
+        self._done = done
+        self._residency = residency
+        self._first_unit = first_unit
+        self.rows = len(vectors)
+        self.trees = 1 if self.rows <= _LEAF_ROWS else _TREES
+        self._leaves = tree_nodes(self.rows, _LEAF_UNIT, _LEAF_ROWS)
+        self._refine_steps = len(self._leaves) if self.trees > 1 else 0
+        self._steps = self.trees * len(self._leaves) + self._refine_steps
+
+    def report(self, tree: int, share: float) -> None:
+        """Say that ``tree`` is done by ``share``; the refinement counts as one more tree."""
+        if self._done is not None:
+            count = self._refine_steps if tree == self.trees else len(self._leaves)
+            self._done(tree * len(self._leaves) + int(share * count), self._steps)
+
+    def _check(self) -> None:
+        if self._residency is not None:
+            self._residency.check()
+
+    def join(self, tree: int, ids: npt.NDArray[np.int32], distances: npt.NDArray[np.float32]) -> None:
+        """Merge all pairs of the leaves of one tree into the lists."""
+        leaves = self._leaves
+        if tree == 0 and self._first_unit:
+            order = np.arange(self.rows, dtype=np.int32)
+            leaves = tree_nodes(self.rows, self._first_unit, _LEAF_ROWS)
+        else:
+            seed = self._seed * _TREES + tree
+            order = balanced_order(
+                self._vectors, _LEAF_UNIT, _LEAF_ROWS, seed, self._threads, self._residency
+            )
+
+        def join_leaf(leaf: tuple[int, int]) -> None:
             members = order[leaf[0] : leaf[1]]
-            block = _centred(vectors[members])
+            block = _centred(self._vectors[members])
+            self._check()
             norms = np.einsum("ij,ij->i", block, block)
             merge_leaf(block @ block.T, norms, members, ids, distances)
+            self._check()
 
-        def report(finished: int, _: int, before: int = tree * len(leaves)) -> None:
-            if done is not None:
-                done(before + finished, steps + refine_steps)
+        run_pieces(
+            join_leaf, leaves, self._threads, lambda finished, total: self.report(tree, finished / total)
+        )
 
-        run_pieces(join, leaves, threads, report)
-    if trees > 1:
-        _refine(vectors, ids, distances, threads)
-        if done is not None:
-            done(steps + refine_steps, steps + refine_steps)
-    return ids, distances
+    def refine(
+        self,
+        lists: Lists,
+        keep: Callable[[int, npt.NDArray[np.int32], npt.NDArray[np.float32]], None],
+    ) -> None:
+        """Hand the refined lists of runs of rows to ``keep(first row, ids, distances)``."""
+        pieces = ranges(self.rows, _REFINE_ROWS)
+
+        def part(piece: tuple[int, int]) -> None:
+            first, last = piece
+            seen = np.zeros(_SEEN_PLACES, np.int64)
+            new_ids = np.empty((last - first, LIST_WIDTH), np.int32)
+            new_distances = np.empty((last - first, LIST_WIDTH), np.float32)
+            refine_rows(self._vectors, *lists, _REFINE_WIDTH, first, last, seen, new_ids, new_distances)
+            keep(first, new_ids, new_distances)
+            self._check()
+
+        run_pieces(
+            part, pieces, self._threads, lambda finished, total: self.report(self.trees, finished / total)
+        )
+
+
+def neighbour_lists(vectors: npt.NDArray[Any], seed: int, threads: int, done: Done | None = None) -> Lists:
+    """(ids int32, squared distances float32), each (n, LIST_WIDTH), ascending; -1 and inf behind the last."""
+    job = _Job(vectors, seed, threads, done)
+    ids = np.full((job.rows, LIST_WIDTH), -1, np.int32)
+    distances = np.full((job.rows, LIST_WIDTH), np.inf, np.float32)
+    for tree in range(job.trees):
+        job.join(tree, ids, distances)
+    if job.trees == 1:
+        return ids, distances
+    refined = np.empty_like(ids), np.empty_like(distances)
+
+    def keep(first: int, new_ids: npt.NDArray[np.int32], new_distances: npt.NDArray[np.float32]) -> None:
+        refined[0][first : first + len(new_ids)] = new_ids
+        refined[1][first : first + len(new_ids)] = new_distances
+
+    job.refine((ids, distances), keep)
+    return refined
+
+
+def neighbour_file(
+    vectors: npt.NDArray[Any],
+    first_unit: int,
+    seed: int,
+    threads: int,
+    store: Checkpoints,
+    files: Files,
+    done: Done | None = None,
+) -> npt.NDArray[np.int32]:
+    """The ids of :func:`neighbour_lists` in a file of the scratch folder, mapped; goes on where a build died.
+
+    ``vectors`` lie in the order of a balanced tree of unit ``first_unit`` and this seed, which serves as
+    the first partition. Lists grow in a mapped file; every few trees they are copied aside.
+    """
+    finished = store.find("neighbours")
+    if finished is not None:
+        return finished.arrays["ids"]
+    job = _Job(vectors, seed, threads, done, store.residency, first_unit)
+    shape = (job.rows, LIST_WIDTH)
+    ids = store.residency.create(store.scratch / "working-ids", np.int32, shape)
+    distances = store.residency.create(store.scratch / "working-distances", np.float32, shape)
+    first_tree = _start_lists(ids, distances, store)
+    for tree in range(first_tree, job.trees):
+        job.report(tree, 0.0)
+        job.join(tree, ids, distances)
+        if store.is_due:
+            store.finish("trees", tree + 1, {"ids": ids, "distances": distances})
+            store.save()
+    path = store.new_path("neighbours")
+    _write_refined(job, (ids, distances), path, files)
+    mapped = store.residency.map(path, np.int32, shape)
+    store.finish("neighbours", None, written={"ids": (path, mapped)}, drop=("trees",))
+    for name in ("working-ids", "working-distances"):
+        (store.scratch / name).unlink()
+    return mapped
+
+
+def _start_lists(ids: npt.NDArray[np.int32], distances: npt.NDArray[np.float32], store: Checkpoints) -> int:
+    """Fill the lists with what is known of them; how many trees have been joined."""
+    known = store.find("trees")
+    for first, last in ranges(len(ids), 65_536):
+        ids[first:last] = -1 if known is None else known.arrays["ids"][first:last]
+        distances[first:last] = np.inf if known is None else known.arrays["distances"][first:last]
+        store.residency.check()
+    return 0 if known is None else int(known.value)
+
+
+def _write_refined(job: _Job, lists: Lists, path: Path, files: Files) -> None:
+    file = files.create(path)
+
+    def keep(first: int, new_ids: npt.NDArray[np.int32], _: npt.NDArray[np.float32]) -> None:
+        file.pwrite(new_ids, first * LIST_WIDTH * new_ids.itemsize)
+
+    try:
+        if job.trees > 1:
+            job.refine(lists, keep)
+        else:
+            keep(0, *lists)
+    finally:
+        file.close()
 
 
 def _centred(block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -68,19 +201,3 @@ def _centred(block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if block.dtype == np.float32:
         return np.asarray(block - block.mean(axis=0))
     return block.astype(np.float32)
-
-
-def _refine(
-    vectors: npt.NDArray[Any],
-    ids: npt.NDArray[np.int32],
-    distances: npt.NDArray[np.float32],
-    threads: int,
-) -> None:
-    rows = len(vectors)
-    old_ids, old_distances = ids.copy(), distances.copy()
-
-    def part(piece: tuple[int, int]) -> None:
-        marks = np.zeros(rows, np.int32)
-        refine_rows(vectors, old_ids, old_distances, _REFINE_WIDTH, piece[0], piece[1], marks, ids, distances)
-
-    run_pieces(part, ranges(rows, -(-rows // threads)), threads)

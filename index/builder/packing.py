@@ -15,21 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.builder.parallel import run_pieces
-from pageann.index.kernels.packing import page_centroids, swap_pass
-from pageann.index.kernels.partition import bisect_node, bisect_subtree
+from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
+from pageann.index.builder.trees import balanced_order
+from pageann.index.kernels.packing import apply_swaps, page_centroids, propose_swaps
 
-__all__ = ["Packing", "balanced_order", "centroids_of", "pack", "squared_norms", "tree_nodes"]
+__all__ = ["Packing", "centroids_of", "pack", "squared_norms"]
 
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
-_SUBTREE_ROWS = 65_536
 _SWAP_PASSES = 8
 _SWAP_NEIGHBOURS = 16
 _SWAP_REACH = 0.1
 _LEAST_GAIN = 0.002
-_SWAP_BLOCK_ROWS = 65_536
+_SWAP_BLOCK_ROWS = 8192
+"""Rows whose swaps are judged by the same state, before any of them is made."""
+_SWAP_PIECE_ROWS = 128
+_NORM_ROWS = 8192
+_CENTROID_PAGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,70 +46,36 @@ class Packing:
     residual_energy: float
 
 
-def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
-    """The ranges that :func:`balanced_order` leaves unsplit, in order."""
-    leaves = []
-    stack = [(0, rows)]
-    while stack:
-        low, high = stack.pop()
-        if high - low <= max(leaf, unit):
-            leaves.append((low, high))
-            continue
-        left = low + _left_rows(high - low, unit)
-        stack += [(left, high), (low, left)]
-    return leaves
-
-
-def _left_rows(count: int, unit: int) -> int:
-    return (-(-count // unit) // 2) * unit
-
-
-def balanced_order(vectors: npt.NDArray[Any], unit: int, leaf: int, seed: int, threads: int) -> Rows:
-    """Rows ordered by a balanced tree of two-means splits down to nodes of at most ``leaf`` rows.
-
-    Splits fall on multiples of ``unit``; no node of one unit or less is split.
-    """
-    rows = np.arange(len(vectors), dtype=np.int32)
-    keys = np.empty(len(vectors), np.float32)
-    small: list[tuple[int, int]] = []
-    level = [(0, len(vectors))]
-    while level:
-        large = [node for node in level if node[1] - node[0] > _SUBTREE_ROWS]
-        small += [node for node in level if node[1] - node[0] <= _SUBTREE_ROWS]
-
-        def split(node: tuple[int, int]) -> None:
-            low, high = node
-            bisect_node(vectors, rows, low, high, _left_rows(high - low, unit), seed, keys)
-
-        run_pieces(split, large, threads)
-        level = []
-        for low, high in large:
-            middle = low + _left_rows(high - low, unit)
-            level += [(low, middle), (middle, high)]
-
-    def finish(node: tuple[int, int]) -> None:
-        bisect_subtree(vectors, rows, node[0], node[1], unit, leaf, seed, keys)
-
-    run_pieces(finish, small, threads)
-    return rows
-
-
-def squared_norms(vectors: npt.NDArray[Any], threads: int) -> Floats:
+def squared_norms(vectors: npt.NDArray[Any], threads: int, residency: Residency | None = None) -> Floats:
     """Squared length of each row."""
     norms = np.empty(len(vectors), np.float32)
 
-    def block(first: int) -> None:
-        part = np.asarray(vectors[first : first + 8192], dtype=np.float32)
-        norms[first : first + 8192] = np.einsum("ij,ij->i", part, part)
+    def block(piece: tuple[int, int]) -> None:
+        part = np.asarray(vectors[piece[0] : piece[1]], dtype=np.float32)
+        norms[piece[0] : piece[1]] = np.einsum("ij,ij->i", part, part)
+        if residency is not None:
+            residency.check()
 
-    run_pieces(block, range(0, len(vectors), 8192), threads)
+    run_pieces(block, ranges(len(vectors), _NORM_ROWS), threads)
     return norms
 
 
-def centroids_of(vectors: npt.NDArray[Any], order: Rows, capacity: int) -> Floats:
+def centroids_of(
+    vectors: npt.NDArray[Any],
+    order: Rows,
+    capacity: int,
+    threads: int = 1,
+    residency: Residency | None = None,
+) -> Floats:
     """Mean of each run of ``capacity`` slots, float32 (pages, dim)."""
     centroids = np.empty((-(-len(order) // capacity), vectors.shape[1]), np.float32)
-    page_centroids(vectors, order, capacity, centroids)
+
+    def piece(pages: tuple[int, int]) -> None:
+        page_centroids(vectors, order, capacity, pages[0], pages[1], centroids)
+        if residency is not None:
+            residency.check()
+
+    run_pieces(piece, ranges(len(centroids), _CENTROID_PAGES), threads)
     return centroids
 
 
@@ -123,42 +94,99 @@ def pack(
     seed: int,
     threads: int,
     done: Callable[[int, int], None] | None = None,
+    *,
+    in_order: bool = False,
+    store: Checkpoints | None = None,
 ) -> Packing:
     """Pages of ``capacity`` slots, all full but the last.
 
     ``vectors`` uint8 or float32 (n, dim), ``neighbours`` int32 (n, m) sorted by distance, -1 behind
-    the last.
+    the last. With ``in_order`` the rows lie in the order of their balanced tree already. With a
+    ``store`` each pass is a checkpoint.
     """
-    rows = len(vectors)
-    order = balanced_order(vectors, capacity, capacity, seed, threads)
-    centroids = centroids_of(vectors, order, capacity)
-    norms = squared_norms(vectors, threads)
+    residency = None if store is None else store.residency
+    known = None if store is None else store.find("packing")
+    if known is not None:
+        order = np.array(known.arrays["order"])
+    elif in_order:
+        order = np.arange(len(vectors), dtype=np.int32)
+    else:
+        order = balanced_order(vectors, capacity, capacity, seed, threads, residency)
+    centroids = centroids_of(vectors, order, capacity, threads, residency)
+    norms = squared_norms(vectors, threads, residency)
     if len(centroids) > 1 and capacity > 1:
-        slots = np.empty(rows, np.int32)
-        slots[order] = np.arange(rows, dtype=np.int32)
-        near = np.ascontiguousarray(neighbours[:, :_SWAP_NEIGHBOURS])
-        energy = max(_energy(norms, order, centroids, capacity) * rows, 1e-30)
-        starts = range(0, rows, _SWAP_BLOCK_ROWS)
-        for number in range(_SWAP_PASSES):
-            removed = 0.0
-            for block, first in enumerate(starts):
-                last = min(first + _SWAP_BLOCK_ROWS, rows)
-                _, gain = swap_pass(
-                    vectors,
-                    norms,
-                    near,
-                    order,
-                    slots,
-                    capacity,
-                    centroids,
-                    first,
-                    last,
-                    np.float32(_SWAP_REACH),
-                )
-                removed += gain
-                if done is not None:
-                    done(number * len(starts) + block + 1, _SWAP_PASSES * len(starts))
-            page_centroids(vectors, order, capacity, centroids)  # sums of rounding do not grow
-            if removed < _LEAST_GAIN * energy:
+        swaps = _Swaps(vectors, norms, neighbours, capacity, threads, residency, order, centroids)
+        first_pass, least_gain = known.value if known is not None else (0, swaps.least_gain)
+        for number in range(first_pass, _SWAP_PASSES):
+            removed = swaps.run_pass(number, done)
+            if removed < least_gain:
                 break
+            if store is not None and store.is_due:
+                store.finish("packing", [number + 1, least_gain], {"order": order})
+                store.save()
+        if done is not None:
+            done(_SWAP_PASSES, _SWAP_PASSES)
     return Packing(order, centroids, _energy(norms, order, centroids, capacity))
+
+
+@dataclass(frozen=True, slots=True)
+class _Swaps:
+    """Passes of swaps that change ``order`` and ``centroids`` in place."""
+
+    vectors: npt.NDArray[Any]
+    norms: Floats
+    neighbours: Rows
+    capacity: int
+    threads: int
+    residency: Residency | None
+    order: Rows
+    centroids: Floats
+
+    @property
+    def least_gain(self) -> float:
+        """A pass that removes less energy is the last."""
+        mean = _energy(self.norms, self.order, self.centroids, self.capacity)
+        return _LEAST_GAIN * max(mean * len(self.order), 1e-30)
+
+    def run_pass(self, number: int, done: Callable[[int, int], None] | None) -> float:
+        """Try a swap for every row; the energy removed."""
+        rows = len(self.order)
+        slots = np.empty(rows, np.int32)
+        slots[self.order] = np.arange(rows, dtype=np.int32)
+        proposals = np.empty(rows, np.int32)
+        starts = ranges(rows, _SWAP_BLOCK_ROWS)
+        removed = 0.0
+        for block, (first, last) in enumerate(starts):
+            self._propose(slots, first, last, proposals)
+            _, gain = apply_swaps(
+                self.vectors,
+                self.norms,
+                self.order,
+                slots,
+                self.capacity,
+                self.centroids,
+                first,
+                last,
+                proposals,
+            )
+            removed += gain
+            if done is not None:
+                done(number * len(starts) + block + 1, _SWAP_PASSES * len(starts))
+        # sums of rounding do not grow from pass to pass, and a pass follows from the order alone
+        self.centroids[:] = centroids_of(
+            self.vectors, self.order, self.capacity, self.threads, self.residency
+        )
+        return removed
+
+    def _propose(self, slots: Rows, first: int, last: int, proposals: Rows) -> None:
+        def piece(bounds: tuple[int, int]) -> None:
+            low, high = first + bounds[0], first + bounds[1]
+            near = np.ascontiguousarray(self.neighbours[low:high, :_SWAP_NEIGHBOURS])
+            propose_swaps(
+                self.vectors, self.norms, near, self.order, slots, self.capacity, self.centroids,
+                low, high, np.float32(_SWAP_REACH), proposals,
+            )  # fmt: skip
+            if self.residency is not None:
+                self.residency.check()
+
+        run_pieces(piece, ranges(last - first, _SWAP_PIECE_ROWS), self.threads)

@@ -12,63 +12,79 @@ import numpy.typing as npt
 
 from pageann.index.builder.coding import VectorCodes, lane_major
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.kernels.links import merge_pages
+from pageann.index.builder.residency import Residency
+from pageann.index.kernels.links import merge_pages, vote_places
 from pageann.storage.files import Files
 from pageann.storage.format import LINK_COUNT_OFFSET, REP_COUNT_OFFSET, VECTOR_COUNT_OFFSET, PageLayout
 from pageann.storage.manifest import FileEntry
 from pageann.storage.pagefile import PageFileWriter
 
-__all__ = ["PageLinks", "merge_links", "write_pages"]
+__all__ = ["LinkMerger", "PageLinks", "write_pages"]
 
 Rows = npt.NDArray[np.int32]
 
-_BLOCK_PAGES = 256
-_MERGE_PAGES = 1024
+_BLOCK_PAGES = 512
+_MERGE_PAGES = 16
 _SECOND_HOP_WIDTH = 6
 
 
 @dataclass(frozen=True, slots=True)
 class PageLinks:
-    """Per page, best first: ``links`` pages and ``reps`` slots, int32, with their counts."""
+    """Of a run of pages, best first: ``links`` pages and ``reps`` slots, int32, with their counts."""
 
     links: Rows
     link_counts: Rows
     reps: Rows
     rep_counts: Rows
 
-    def heat(self) -> npt.NDArray[np.int64]:
-        """How many pages link to each page: what is worth pinning first."""
+    def heat(self, pages: int) -> npt.NDArray[np.int64]:
+        """How many of these pages link to each of all ``pages``: what is worth pinning first."""
         held = np.arange(self.links.shape[1]) < self.link_counts[:, None]
-        return np.bincount(self.links[held], minlength=len(self.links))
+        return np.bincount(self.links[held], minlength=pages)
 
 
-def merge_links(
-    neighbours: Rows,
-    order: Rows,
-    layout: PageLayout,
-    threads: int,
-    done: Callable[[int, int], None] | None = None,
-) -> PageLinks:
-    """Merge the members' neighbour lists into the links and representatives that ``layout`` has room for."""
-    rows = len(order)
-    pages = -(-rows // layout.capacity)
-    slots = np.empty(rows, np.int32)
-    slots[order] = np.arange(rows, dtype=np.int32)
-    made = PageLinks(
-        np.zeros((pages, layout.link_capacity), np.int32),
-        np.zeros(pages, np.int32),
-        np.zeros((pages, layout.rep_capacity), np.int32),
-        np.zeros(pages, np.int32),
-    )
+class LinkMerger:
+    """Merges the members' neighbour lists into the links and representatives that a page has room for."""
 
-    def piece(bounds: tuple[int, int]) -> None:
-        merge_pages(
-            neighbours, slots, order, layout.capacity, _SECOND_HOP_WIDTH, bounds[0], bounds[1],
-            made.links, made.link_counts, made.reps, made.rep_counts,
-        )  # fmt: skip
+    def __init__(
+        self,
+        neighbours: Rows,
+        order: Rows,
+        layout: PageLayout,
+        threads: int,
+        residency: Residency | None = None,
+    ) -> None:
+        self._neighbours = neighbours
+        self._order = order
+        self._layout = layout
+        self._threads = threads
+        self._residency = residency
+        self._slots = np.empty(len(order), np.int32)
+        self._slots[order] = np.arange(len(order), dtype=np.int32)
+        self._places = vote_places(layout.capacity, neighbours.shape[1], _SECOND_HOP_WIDTH)
 
-    run_pieces(piece, ranges(pages, _MERGE_PAGES), threads, done)
-    return made
+    def merge(self, first_page: int, last_page: int) -> PageLinks:
+        """What the pages ``[first_page, last_page)`` tell of others."""
+        count, layout = last_page - first_page, self._layout
+        made = PageLinks(
+            np.zeros((count, layout.link_capacity), np.int32),
+            np.zeros(count, np.int32),
+            np.zeros((count, layout.rep_capacity), np.int32),
+            np.zeros(count, np.int32),
+        )
+
+        def piece(bounds: tuple[int, int]) -> None:
+            part = slice(*bounds)
+            merge_pages(
+                self._neighbours, self._slots, self._order, layout.capacity, _SECOND_HOP_WIDTH,
+                first_page + bounds[0], first_page + bounds[1], np.full(self._places, -1, np.int32),
+                made.links[part], made.link_counts[part], made.reps[part], made.rep_counts[part],
+            )  # fmt: skip
+            if self._residency is not None:
+                self._residency.check()
+
+        run_pieces(piece, ranges(count, _MERGE_PAGES), self._threads)
+        return made
 
 
 def _put_u16(pages: npt.NDArray[np.uint8], offset: int, values: npt.NDArray[Any]) -> None:
@@ -98,17 +114,34 @@ def _put_reps(
     _put_u16(pages, REP_COUNT_OFFSET, counts)
 
 
+def _put_links(
+    pages: npt.NDArray[np.uint8], layout: PageLayout, links: PageLinks, rep_codes: VectorCodes | None
+) -> None:
+    if layout.link_capacity:
+        held = np.arange(layout.link_capacity) < links.link_counts[:, None]
+        _put(pages, layout.links_offset, np.where(held, links.links, 0).astype("<u4"))
+        _put_u16(pages, LINK_COUNT_OFFSET, links.link_counts)
+    if rep_codes is not None and layout.rep_capacity:
+        _put_reps(pages, layout, links.reps, links.rep_counts, rep_codes.codes)
+
+
 def write_pages(
     files: Files,
     path: Path,
     layout: PageLayout,
     vectors: Callable[[Rows], npt.NDArray[Any]],
     order: Rows,
-    links: PageLinks | None = None,
+    rows_of: Rows | None = None,
+    links: Callable[[int, int], PageLinks] | None = None,
     rep_codes: VectorCodes | None = None,
     done: Callable[[int, int], None] | None = None,
+    residency: Residency | None = None,
 ) -> FileEntry:
-    """Write all pages of one file; ``vectors(rows)`` gives the stored form of rows."""
+    """Write all pages of one file, block by block.
+
+    ``vectors(order[a:b])`` gives the stored form of vectors, ``rows_of[order[a:b]]`` their rows
+    (default: the same numbers), ``links(first, last)`` what the pages ``[first, last)`` tell of others.
+    """
     rows = len(order)
     page_count = -(-rows // layout.capacity)
     row_type = "<u4" if layout.row_bytes == 4 else "<u8"
@@ -120,20 +153,17 @@ def write_pages(
             stored = np.ascontiguousarray(vectors(members)).view(np.uint8).reshape(len(members), -1)
             stored = np.concatenate([stored, np.zeros((padding, stored.shape[1]), np.uint8)])
             _put(pages, layout.vectors_offset, stored)
-            numbers = np.concatenate([members.astype(row_type), np.zeros(padding, row_type)])
+            numbers = members if rows_of is None else rows_of[members]
+            numbers = np.concatenate([numbers.astype(row_type), np.zeros(padding, row_type)])
             _put(pages, layout.rows_offset, numbers)
             counts = np.full(last - first, layout.capacity)
             counts[-1] -= padding
             _put_u16(pages, VECTOR_COUNT_OFFSET, counts)
-            if links is not None and layout.link_capacity:
-                here = links.link_counts[first:last]
-                held = np.arange(layout.link_capacity) < here[:, None]
-                _put(pages, layout.links_offset, np.where(held, links.links[first:last], 0).astype("<u4"))
-                _put_u16(pages, LINK_COUNT_OFFSET, here)
-            if links is not None and rep_codes is not None and layout.rep_capacity:
-                reps, rep_counts = links.reps[first:last], links.rep_counts[first:last]
-                _put_reps(pages, layout, reps, rep_counts, rep_codes.codes)
+            if links is not None:
+                _put_links(pages, layout, links(first, last), rep_codes)
             writer.append(pages)
+            if residency is not None:
+                residency.check()
             if done is not None:
                 done(last, page_count)
         size, checksum = writer.close()

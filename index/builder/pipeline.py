@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,113 +13,74 @@ import numpy.typing as npt
 
 from pageann.datasets.ids import IdValues, check_ids
 from pageann.datasets.source import VectorSource
-from pageann.datasets.validate import check_vectors
-from pageann.errors import BudgetTooSmall
+from pageann.errors import BuildCancelled, StorageError
 from pageann.index.builder.calibration import calibrate, default_tunings, draw_sample
+from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan, plan_shape
-from pageann.index.builder.navigation import navigation_view
-from pageann.index.builder.neighbours import LIST_WIDTH
+from pageann.index.builder.needs import build_budget, build_needs, require_disk
+from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.progress import Phases, ProgressCallback
-from pageann.index.builder.segment import PHASES, BuiltSegment, SegmentInput, build_segment
+from pageann.index.builder.residency import Residency
+from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
+from pageann.index.builder.stamp import build_stamp, input_tag, read_input
 from pageann.index.ids_file import IdKind, IdLayout, Section
-from pageann.index.machine import available_memory_bytes, peak_rss_bytes
+from pageann.index.machine import peak_rss_bytes
+from pageann.index.search.effort import Calibration
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
-from pageann.index.segment_files import (
-    CALIBRATION_FILE,
-    IDS_FILE,
-)
+from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE
 from pageann.results import BuildReport
 from pageann.storage.canonical import canonical_json
-from pageann.storage.checksum import crc32c
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import Files, OsFiles
 from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
-from pageann.types import ByteSize, Metric, format_bytes
+from pageann.types import Metric
 
-__all__ = ["BuildOptions", "build_index"]
+__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "opening_plan"]
 
-_PHASES = ("reading", *PHASES, "ids", "calibration", "publishing")
-_FREE_RAM_SHARE = 0.75
+PHASE_WEIGHTS = {
+    "reading": 1.0,
+    "partition": 3.0,
+    "neighbours": 42.0,
+    "packing": 14.0,
+    "codes": 8.0,
+    "pages": 6.0,
+    "ids": 1.0,
+    "calibration": 24.0,
+    "publishing": 1.0,
+}
+"""Phases in order, and about how many per cent of a build each takes."""
 _CALIBRATED_WORKERS = 2
 """The plan that is calibrated is one for so many threads, whatever the build runs on."""
-_FINGERPRINT_ROWS = 65_536
+_RESUMED = "going on with the build that stopped here"
+_STALE = "removed what a build of another input, other options or another version had left here"
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How to build."""
+class _Build:
+    """What all steps of one build share."""
 
-    metric: Metric
-    memory: ByteSize
-    """What the index is built for."""
-    least_memory_bytes: int
-    """Raises a smaller ``memory``."""
-    build_memory: ByteSize | None
-    page_bytes: int | None
-    seed: int
-    threads: int
-    replace: bool
-
-    def to_json(self, memory_bytes: int) -> dict[str, Any]:
-        """What of it decides the bytes of the index; the manifest keeps it."""
-        return {
-            "metric": self.metric.label,
-            "memory_bytes": memory_bytes,
-            "page_bytes": self.page_bytes or 0,
-            "seed": self.seed,
-        }
+    writer: IndexWriter
+    files: Files
+    store: Checkpoints
+    options: BuildOptions
+    plan: Plan
+    memory_bytes: int
+    phases: Phases
 
 
-def _build_bytes(rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan) -> int:
-    """Most RAM that a build holds besides the runtime: lists twice while refined, codes, the mapped input."""
-    copied = metric is Metric.COSINE or dtype not in (np.dtype(np.uint8), np.dtype(np.float32))
-    vectors = rows * dim * (dtype.itemsize + (4 if copied else 0))
-    lists = 2 * rows * LIST_WIDTH * 8
-    codes = sum(2 * (width + 1) for width in (*plan.shape.code_bytes, plan.shape.rep_bytes)) * rows
-    reps = plan.shape.page_count(rows) * 4 * (plan.shape.rep_capacity + plan.shape.link_capacity)
-    return vectors + max(lists, lists // 2 + codes + reps) + 24 * rows
-
-
-def _require_build_memory(options: BuildOptions, needed: int, raw: int) -> None:
-    if options.build_memory is None:
-        budget = int(_FREE_RAM_SHARE * available_memory_bytes())
-    else:
-        budget = options.build_memory.resolve(raw)
-    if needed > budget:
-        raise BudgetTooSmall(
-            f"build_memory={format_bytes(budget)} is too small for this input; the build needs "
-            f"{needed} bytes ({format_bytes(needed)})",
-            needed,
-        )
-
-
-def _fingerprint(vectors: npt.NDArray[Any], ids: IdValues | None, settings: Mapping[str, Any]) -> int:
-    """The tag of a segment: a number that differs for different input or options."""
-    crc = 0
-    for first in range(0, len(vectors), _FINGERPRINT_ROWS):
-        crc = crc32c(np.ascontiguousarray(vectors[first : first + _FINGERPRINT_ROWS]), crc)
-    id_crc = 0
-    if ids is not None:
-        id_crc = crc32c("\n".join(ids).encode() if isinstance(ids, list) else np.ascontiguousarray(ids))
-    facts = canonical_json(
-        {**settings, "crc": crc, "ids": id_crc, "shape": list(vectors.shape), "dtype": str(vectors.dtype)}
-    )
-    return int.from_bytes(hashlib.blake2b(facts, digest_size=8).digest(), "little")
-
-
-def _require_memory(source: VectorSource, plan: Plan, memory_bytes: int, options: BuildOptions) -> None:
-    """Refuse a budget in which the index could not be opened, before anything is built."""
-    arrays = predicted_array_bytes(plan.shape, source.rows, source.dim, plan.rotate)
+def opening_plan(
+    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
+) -> OpenPlan:
+    """How an index that is not built yet would be opened; BudgetTooSmall where it could not be."""
+    arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
     no_ids = IdLayout(IdKind.ROWS, Section(0, 0, "<u4")).to_json()
     meta = {"shape": plan.shape.to_json(), "ids": no_ids, "arrays": arrays}
-    entry = SegmentEntry(
-        "seg-000001", source.rows, source.dim, str(source.dtype), options.metric.label, 0, {}, meta
-    )
-    plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
+    entry = SegmentEntry("seg-000001", rows, dim, str(dtype), metric.label, 0, {}, meta)
+    return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
 def build_index(
@@ -133,63 +94,106 @@ def build_index(
     """Build ``source`` into an index at ``path`` and publish it; returns what was made.
 
     Raises InvalidData, InvalidArgument, BudgetTooSmall, IndexExists, IndexLocked, StorageError,
-    BuildCancelled; nothing is published then.
+    BuildCancelled; nothing is published then. Unless ``options.resume`` is off, what a cancelled or
+    interrupted build, or one that the disk failed, has done is kept for the next one.
     """
     files = files or OsFiles()
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
-    plan = plan_shape(source.rows, source.dim, source.dtype, options.metric, memory_bytes, options.page_bytes)
-    needed = _build_bytes(source.rows, source.dim, source.dtype, options.metric, plan)
-    _require_build_memory(options, needed, raw)
-    _require_memory(source, plan, memory_bytes, options)
-    phases = Phases(_PHASES, progress)
-    with IndexDirectory(path, files).writer(replace=options.replace) as writer, one_blas_thread():
-        phases.start("reading")
-        vectors = source.mapped(writer.scratch_path)
-        check_vectors(vectors, options.metric, name=source.name)
-        given = source.ids if ids is None else ids
-        checked = None if given is None else check_ids(given, source.rows)
-        return _build(writer, vectors, checked, plan, memory_bytes, options, phases, files)
+    shape = source.rows, source.dim, source.dtype
+    plan = plan_shape(*shape, options.metric, memory_bytes, options.page_bytes)
+    needs = build_needs(*shape, plan, memory_bytes, options)
+    budget = build_budget(options, needs, raw)
+    opening_plan(*shape, options.metric, plan, memory_bytes)
+    require_disk(path, needs)
+    phases = Phases(PHASE_WEIGHTS, progress)
+    residency = Residency(budget)
+    writer = IndexDirectory(path, files).writer(replace=options.replace, keep_scratch=options.resume)
+    with writer, one_blas_thread():
+        store = Checkpoints(
+            files, writer.scratch_path, writer.segment_path, residency, lambda: phases.fraction
+        )
+        build = _Build(writer, files, store, options, plan, memory_bytes, phases)
+        with _kept_when_stopped(build):
+            phases.start("reading")
+            vectors = source.mapped(writer.scratch_path)
+            residency.watch(vectors)
+            given = source.ids if ids is None else ids
+            checked = None if given is None else check_ids(given, source.rows)
+            crc = read_input(vectors, options.metric, source.name, residency)
+            return _build(build, vectors, checked, crc)
 
 
-def _build(
-    writer: IndexWriter,
-    vectors: npt.NDArray[Any],
-    ids: IdValues | None,
-    plan: Plan,
-    memory_bytes: int,
-    options: BuildOptions,
-    phases: Phases,
-    files: Files,
-) -> BuildReport:
-    folder = writer.segment_path
-    settings = options.to_json(memory_bytes)
-    tag = _fingerprint(vectors, ids, settings)
-    navigation = navigation_view(vectors, options.metric, writer.scratch_path)
-    build = SegmentInput(
-        vectors, navigation, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag
-    )
-    rows, dim = vectors.shape
-    arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
-    built = build_segment(build, folder, files, phases.start)
-    phases.start("ids")
-    id_entry, id_meta = write_ids(files, folder / IDS_FILE, built.order, ids, tag)
-    written = {**built.files, IDS_FILE: id_entry}
-    meta = {"shape": plan.shape.to_json(), "ids": id_meta, "arrays": arrays}
+@contextmanager
+def _kept_when_stopped(build: _Build) -> Iterator[None]:
+    """Keep what is finished when the build is stopped for a reason that another run may not have."""
+    try:
+        yield
+    except (BuildCancelled, KeyboardInterrupt, StorageError, MemoryError) as error:
+        if build.options.resume and build.store.has_begun:
+            if not isinstance(error, StorageError):
+                build.store.save()
+            build.writer.keep_unfinished()
+        raise
+
+
+def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: int) -> BuildReport:
+    options, plan, phases, store = build.options, build.plan, build.phases, build.store
+    settings = options.to_json(build.memory_bytes)
+    tag = input_tag(vectors, ids, settings, crc)
+    outcome = store.begin(build_stamp(tag, build.writer.segment_name))
+    if outcome != "new":
+        phases.note(_RESUMED if outcome == "resumed" else _STALE, store.resumed_fraction)
+    given = SegmentInput(vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag)
+    built = build_segment(given, build.writer.segment_path, build.files, phases.start, store)
+    written, meta = _write_ids(build, built, ids, vectors.shape[1], tag)
 
     def entry_of(listed: Mapping[str, FileEntry]) -> SegmentEntry:
-        name, dtype = writer.segment_name, str(vectors.dtype)
+        name, dtype = build.writer.segment_name, str(vectors.dtype)
+        rows, dim = vectors.shape
         return SegmentEntry(name, rows, dim, dtype, options.metric.label, tag, listed, meta)
 
-    done = phases.start("calibration")
-    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
-    calibration = calibrate(folder, entry_of(written), sample, memory_bytes, options.threads, done)
-    opened = plan_open(entry_of(written), memory_bytes, options.threads, calibration.tunings)
+    calibration = _calibrate(build, entry_of(written), vectors)
+    opened = plan_open(entry_of(written), build.memory_bytes, options.threads, calibration.tunings)
     curve = canonical_json(calibration.to_json())
-    written[CALIBRATION_FILE] = FileEntry(*write_whole(files, folder / CALIBRATION_FILE, curve))
-    phases.start("publishing")
-    manifest = writer.publish(entry_of(written), settings)
+    folder = build.writer.segment_path
+    written[CALIBRATION_FILE] = FileEntry(*write_whole(build.files, folder / CALIBRATION_FILE, curve))
+    phases.start("publishing")(1, 1)
+    manifest = build.writer.publish(entry_of(written), settings)
     return _report(manifest, built, plan, opened, phases)
+
+
+def _write_ids(
+    build: _Build, built: BuiltSegment, ids: IdValues | None, dim: int, tag: int
+) -> tuple[dict[str, FileEntry], dict[str, Any]]:
+    """(all files so far, the segment's description) with the file of ids written."""
+    build.phases.start("ids")
+    known = build.store.find("ids")
+    if known is None:
+        path = build.writer.segment_path / IDS_FILE
+        entry, description = write_ids(build.files, path, built.order, ids, tag)
+        known = build.store.finish("ids", description, segment_files={IDS_FILE: entry})
+        build.store.save_if_due()
+    arrays = predicted_array_bytes(build.plan.shape, len(built.order), dim, build.plan.rotate)
+    meta = {"shape": build.plan.shape.to_json(), "ids": known.value, "arrays": arrays}
+    return {**built.files, **known.segment_files}, meta
+
+
+def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) -> Calibration:
+    done = build.phases.start("calibration")
+    known = build.store.find("calibration")
+    if known is not None:
+        return Calibration.from_json(known.value)
+    if build.store.is_due:  # it takes a while, and all before it would be lost
+        build.store.save()
+    options, folder = build.options, build.writer.segment_path
+    build.store.residency.drop()  # the index that is opened now needs the room
+    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    build.store.residency.drop()
+    calibration = calibrate(folder, entry, sample, build.memory_bytes, options.threads, done)
+    build.store.finish("calibration", calibration.to_json())
+    build.store.save_if_due()
+    return calibration
 
 
 def _report(

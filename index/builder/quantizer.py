@@ -17,14 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.kernels.codes import CODEWORDS, assign_parts, decode_rows, encode_rows, part_sums
 
-__all__ = ["Quantizer", "train_quantizer"]
+__all__ = ["ROUNDS", "Quantizer", "train_quantizer"]
 
 Floats = npt.NDArray[np.float32]
 
 _SAMPLE_ROWS = 65_536
-_ROUNDS = 16
+ROUNDS = 16
+"""Of k-means, over the whole sample."""
+_COVARIANCE_ROWS = 4096
+_ROUND_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +123,26 @@ def _first_codewords(rotated: Floats, starts: npt.NDArray[np.int32], rng: np.ran
     return codewords
 
 
-def _lloyd_round(rotated: Floats, starts: npt.NDArray[np.int32], codewords: Floats) -> npt.NDArray[np.uint8]:
-    """One k-means round of every part, in place; returns the assignment before it."""
+def _lloyd_round(
+    rotated: Floats, starts: npt.NDArray[np.int32], codewords: Floats, threads: int
+) -> npt.NDArray[np.uint8]:
+    """One k-means round of every part, in place; returns the assignment before it.
+
+    Sums are taken in blocks of a fixed size and added in their order, whatever runs them.
+    """
     parts = len(starts) - 1
+    blocks = ranges(len(rotated), _ROUND_ROWS)
     assigned = np.empty((len(rotated), parts), np.uint8)
-    assign_parts(rotated, starts, codewords, assigned)
-    sums = np.zeros(len(codewords), np.float64)
-    counts = np.zeros((parts, CODEWORDS), np.int64)
-    part_sums(rotated, assigned, starts, sums, counts)
+    block_sums = np.zeros((len(blocks), len(codewords)), np.float64)
+    block_counts = np.zeros((len(blocks), parts, CODEWORDS), np.int64)
+
+    def assign(number: int) -> None:
+        part = slice(*blocks[number])
+        assign_parts(rotated[part], starts, codewords, assigned[part])
+        part_sums(rotated[part], assigned[part], starts, block_sums[number], block_counts[number])
+
+    run_pieces(assign, range(len(blocks)), threads)
+    sums, counts = block_sums.sum(axis=0), block_counts.sum(axis=0)
     for p in range(parts):
         first, last = int(starts[p]), int(starts[p + 1])
         words = codewords[CODEWORDS * first : CODEWORDS * last].reshape(CODEWORDS, last - first)
@@ -146,7 +162,18 @@ def _round_rotation(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], fl
     return np.rint(matrix / scale).astype(np.int16), scale
 
 
-def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int) -> Quantizer:
+def _covariance(sample: Floats) -> npt.NDArray[np.float64]:
+    mean = sample.mean(axis=0, dtype=np.float64)
+    total = np.zeros((sample.shape[1], sample.shape[1]))
+    for first, last in ranges(len(sample), _COVARIANCE_ROWS):
+        block = sample[first:last] - mean
+        total += block.T @ block
+    return total / len(sample)
+
+
+def train_quantizer(
+    sample: Floats, code_bytes: int, *, rotate: bool, seed: int, threads: int = 1
+) -> Quantizer:
     """Train on ``sample`` float32 (m, dim) for codes of ``code_bytes`` bytes (parts = min(2 * bytes, dim)).
 
     Without ``rotate`` each part is a run of dimensions as they are. Deterministic in its arguments when
@@ -158,9 +185,7 @@ def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int)
     if len(sample) > _SAMPLE_ROWS:
         sample = sample[np.sort(rng.choice(len(sample), _SAMPLE_ROWS, replace=False))]
     if rotate:
-        wide = sample.astype(np.float64)
-        wide -= wide.mean(axis=0)
-        variances, vectors = np.linalg.eigh(wide.T @ wide / len(wide))
+        variances, vectors = np.linalg.eigh(_covariance(sample))
         members = _deal(variances, parts)
         rotation, scale = _round_rotation(vectors.T[[d for part in members for d in part]])
         rotated = np.ascontiguousarray(sample @ (rotation.astype(np.float32) * np.float32(scale)).T)
@@ -170,6 +195,6 @@ def train_quantizer(sample: Floats, code_bytes: int, *, rotate: bool, seed: int)
         rotated = np.ascontiguousarray(sample, dtype=np.float32)
     starts = np.concatenate([[0], np.cumsum([len(part) for part in members])]).astype(np.int32)
     codewords = _first_codewords(rotated, starts, rng)
-    for _ in range(_ROUNDS):
-        _lloyd_round(rotated, starts, codewords)
+    for _ in range(ROUNDS):
+        _lloyd_round(rotated, starts, codewords, threads)
     return Quantizer(rotation, scale, starts, codewords)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.coding import RouterCodes, VectorCodes, lane_major
+from pageann.index.builder.parallel import ranges
 from pageann.index.builder.quantizer import Quantizer
 from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import tag_text
@@ -17,6 +18,8 @@ from pageann.storage.files import Files
 from pageann.storage.manifest import FileEntry
 
 __all__ = ["write_reps", "write_router", "write_vector_codes"]
+
+_BLOCK_BYTES = 4 << 20
 
 
 def _write_quantizer(writer: BundleWriter, quantizer: Quantizer) -> None:
@@ -73,9 +76,15 @@ def _vector_meta(codes: VectorCodes, tag: int) -> dict[str, Any]:
 
 
 def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int, tag: int) -> FileEntry:
-    """Residual codes of all vectors, group by group in lanes."""
+    """Residual codes of all vectors, group by group in lanes; a few MiB are in memory at a time."""
+    rows, stride = codes.codes.shape
+    groups = -(-rows // group_slots)
     with BundleWriter(files, path, _vector_meta(codes, tag)) as writer:
-        writer.write("codes", _readable(lane_major(codes.codes, group_slots)))
+        writer.begin("codes", np.uint8, (groups * group_slots * stride + LANES,))
+        step = group_slots * max(1, _BLOCK_BYTES // (group_slots * stride))
+        for first, last in ranges(rows, step):
+            writer.append(lane_major(codes.codes[first:last], group_slots))
+        writer.append(np.zeros(LANES, np.uint8))
         _write_quantizer(writer, codes.quantizer)
         return _finish(writer)
 

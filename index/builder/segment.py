@@ -11,12 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.arrange import Arrangement, arrange
-from pageann.index.builder.coding import VectorCodes, code_router, code_vectors, group_spreads
+from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.coding import (
+    RouterCodes,
+    VectorCodes,
+    code_router,
+    code_vectors,
+    group_spreads,
+)
+from pageann.index.builder.locality import LocalCopy, copy_by_locality
 from pageann.index.builder.navigation import Navigation
-from pageann.index.builder.neighbours import neighbour_lists
+from pageann.index.builder.neighbours import neighbour_file
 from pageann.index.builder.packing import centroids_of
-from pageann.index.builder.pages import PageLinks, merge_links, write_pages
+from pageann.index.builder.pages import LinkMerger, PageLinks, write_pages
 from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
 from pageann.index.builder.resident import write_reps, write_router, write_vector_codes
 from pageann.index.segment_files import PAGES_FILE, REPS_FILE, ROUTER_FILE, VECTORS_FILE, Shape, codes_file
 from pageann.storage.files import Files
@@ -26,14 +35,14 @@ from pageann.types import Metric, dtype_code
 
 __all__ = ["PHASES", "BuiltSegment", "SegmentInput", "build_segment"]
 
-PHASES = ("neighbours", "packing", "codes", "links", "pages")
+PHASES = ("partition", "neighbours", "packing", "codes", "pages")
 """Phases of :func:`build_segment`, in order."""
 
 Done = Callable[[int, int], None]
 Phase = Callable[[str], Done]
 Floats = npt.NDArray[np.float32]
 
-_SCALE_BLOCK_ROWS = 16_384
+_SCALE_BLOCK_BYTES = 8 << 20
 _REP_ERROR_WEIGHT = -2.0
 _WALK_ERROR_WEIGHT = 0.0
 _FINE_BITS = 1.5
@@ -45,7 +54,6 @@ class SegmentInput:
 
     vectors: npt.NDArray[Any]
     """(n, dim) as given."""
-    navigation: Navigation
     metric: Metric
     shape: Shape
     rotate: frozenset[str]
@@ -61,6 +69,7 @@ class BuiltSegment:
 
     files: dict[str, FileEntry]
     order: npt.NDArray[np.int32]
+    """The row in each slot."""
     residual_energy: float
 
 
@@ -84,70 +93,46 @@ def exact_layout(build: SegmentInput) -> PageLayout:
     )  # fmt: skip
 
 
-def _quantised_scale(navigation: Navigation, threads: int) -> tuple[Floats, Floats]:
+def _quantised_scale(navigation: Navigation, threads: int, residency: Residency) -> tuple[Floats, Floats]:
     """(low, step) of 8 bits a dimension over all vectors."""
     rows, dim = navigation.array.shape
-    pieces = ranges(rows, _SCALE_BLOCK_ROWS)
+    pieces = ranges(rows, max(1, _SCALE_BLOCK_BYTES // (dim * navigation.array.itemsize)))
     lows, highs = np.empty((len(pieces), dim), np.float32), np.empty((len(pieces), dim), np.float32)
 
     def block(number: int) -> None:
         part = navigation.array[pieces[number][0] : pieces[number][1]]
         lows[number], highs[number] = part.min(axis=0), part.max(axis=0)
+        residency.check()
 
     run_pieces(block, range(len(pieces)), threads)
     low = lows.min(axis=0)
     return low, ((highs.max(axis=0) - low) / np.float32(255)).astype(np.float32)
 
 
-def build_segment(build: SegmentInput, folder: Path, files: Files, phase: Phase) -> BuiltSegment:
+def build_segment(
+    build: SegmentInput, folder: Path, files: Files, phase: Phase, store: Checkpoints
+) -> BuiltSegment:
     """Write all files of a segment but ids and calibration into ``folder``.
 
     ``phase(name)`` is called at the start of each of :data:`PHASES` and returns its progress call.
+    What ``store`` has of an earlier build is not done again.
     """
     shape, seed, threads = build.shape, build.seed, build.threads
-    neighbours, _ = neighbour_lists(build.navigation.array, seed, threads, phase("neighbours"))
+    done = phase("partition")
+    copy = copy_by_locality(build.vectors, build.metric, shape.group_slots, seed, threads, store, files, done)
+    store.save_if_due()
+    done = phase("neighbours")
+    navigation = copy.navigation
+    neighbours = neighbour_file(navigation.array, shape.group_slots, seed, threads, store, files, done)
+    store.save_if_due()
     arrangement = arrange(
-        build.navigation.array, neighbours, shape.group_slots, shape.capacity, seed, threads, phase("packing")
-    )
-    written: dict[str, FileEntry] = {}
-    done = phase("codes")
-    spreads = group_spreads(build.navigation, arrangement, shape.group_slots, threads)
-    router = code_router(arrangement, spreads, shape.router_bytes, rotate="router" in build.rotate, seed=seed)
-    rep_codes = _write_codes(build, arrangement, router.coded, folder, files, written, done)
-    layout = page_layout(build)
-    links = merge_links(neighbours, arrangement.order, layout, threads, phase("links"))
-    done = phase("pages")
-    quantised = _quantised_scale(build.navigation, threads) if shape.quantised else None
-
-    def stored(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if quantised is None:
-            return np.asarray(build.vectors[rows])
-        low, step = quantised
-        scaled = (build.navigation.take(rows) - low) / np.where(step > 0, step, np.float32(1))
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-    order = arrangement.order
-    written[PAGES_FILE] = write_pages(
-        files, folder / PAGES_FILE, layout, stored, order, links, rep_codes, done
-    )
-    if shape.quantised:
-        written[VECTORS_FILE] = write_pages(
-            files, folder / VECTORS_FILE, exact_layout(build), lambda rows: build.vectors[rows], order
-        )
-    heat = _heat(build, order, links)
-    pin_order = np.argsort(-heat, kind="stable").astype(np.int32)
-    written[ROUTER_FILE] = write_router(files, folder / ROUTER_FILE, router, pin_order, quantised, build.tag)
-    return BuiltSegment(written, order, arrangement.residual_energy)
-
-
-def _heat(build: SegmentInput, order: npt.NDArray[np.int32], links: PageLinks) -> npt.NDArray[Any]:
-    """How much each page is worth pinning: how many pages link to it; under ip, how long its vectors are."""
-    if build.metric is Metric.IP:
-        centroids = centroids_of(build.navigation.array, order, build.shape.capacity) - build.navigation.shift
-        return np.asarray(np.einsum("ij,ij->i", centroids, centroids))
-    if build.shape.link_capacity:
-        return links.heat()
-    return np.zeros(build.shape.page_count(len(order)), np.int64)
+        navigation.array, neighbours, shape.group_slots, shape.capacity, seed, threads, phase("packing"),
+        in_order=True, store=store,
+    )  # fmt: skip
+    writer = _SegmentWriter(build, folder, files, store, copy, arrangement)
+    writer.write_codes(phase("codes"))
+    writer.write_pages(neighbours, phase("pages"))
+    return BuiltSegment(writer.written, copy.rows[arrangement.order], arrangement.residual_energy)
 
 
 def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
@@ -164,38 +149,147 @@ def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
     return 1.0 if fine else -1.0
 
 
-def _write_codes(
-    build: SegmentInput,
-    arrangement: Arrangement,
-    coded_centroids: Floats,
-    folder: Path,
-    files: Files,
-    written: dict[str, FileEntry],
-    done: Done,
-) -> VectorCodes | None:
-    """Write every width of codes; returns those of representatives, for the pages."""
-    shape = build.shape
-    rep_codes = None
-    widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
-    for number, width in enumerate(widths):
-        role = "reps" if width == shape.rep_bytes else "codes"
-        codes = code_vectors(
-            build.navigation,
-            arrangement,
-            coded_centroids,
-            shape.group_slots,
-            width,
-            build.metric,
-            error_weight=error_weight(shape, role, width, build.vectors.shape[1]),
-            rotate=role in build.rotate,
+class _SegmentWriter:
+    """Writes the files of a segment whose arrangement is known."""
+
+    def __init__(
+        self,
+        build: SegmentInput,
+        folder: Path,
+        files: Files,
+        store: Checkpoints,
+        copy: LocalCopy,
+        arrangement: Arrangement,
+    ) -> None:
+        self.written: dict[str, FileEntry] = {}
+        self._build = build
+        self._folder = folder
+        self._files = files
+        self._store = store
+        self._copy = copy
+        self._arrangement = arrangement
+        self._router: RouterCodes | None = None
+        self._rep_codes: VectorCodes | None = None
+
+    def write_codes(self, done: Done) -> None:
+        """Write every width of codes."""
+        shape = self._build.shape
+        widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
+        steps = ["pages", *(f"codes-{width}" for width in widths)]
+        if any(self._store.find(step) is None for step in steps):
+            self._router = self._code_router()
+        for number, width in enumerate(widths):
+            self._write_width(width)
+            done(number + 1, len(widths))
+
+    def _code_router(self) -> RouterCodes:
+        build = self._build
+        spreads = group_spreads(
+            self._copy.navigation, self._arrangement, build.shape.group_slots, build.threads,
+            self._store.residency,
+        )  # fmt: skip
+        rotate = "router" in build.rotate
+        return code_router(
+            self._arrangement,
+            spreads,
+            build.shape.router_bytes,
+            rotate=rotate,
             seed=build.seed,
             threads=build.threads,
         )
-        if width in shape.code_bytes:
-            name = codes_file(width)
-            written[name] = write_vector_codes(files, folder / name, codes, shape.group_slots, build.tag)
-        if width == shape.rep_bytes:
-            rep_codes = codes
-            written[REPS_FILE] = write_reps(files, folder / REPS_FILE, codes, build.tag)
-        done(number + 1, len(widths))
-    return rep_codes
+
+    def _write_width(self, width: int) -> None:
+        build, shape, name = self._build, self._build.shape, codes_file(width)
+        is_rep, is_resident = width == shape.rep_bytes, width in shape.code_bytes
+        known = self._store.find(f"codes-{width}")
+        # the codes of representatives are written again with the pages, from the same sample
+        if known is not None and not (is_rep and self._store.find("pages") is None):
+            self.written.update(known.segment_files)
+            return
+        codes = self._code(width, "reps" if is_rep else "codes")
+        files: dict[str, FileEntry] = {}
+        if is_resident:
+            files[name] = write_vector_codes(
+                self._files, self._folder / name, codes, shape.group_slots, build.tag
+            )
+        if is_rep:
+            self._rep_codes = codes
+            files[REPS_FILE] = write_reps(self._files, self._folder / REPS_FILE, codes, build.tag)
+        self.written.update(files)
+        self._store.finish(f"codes-{width}", None, segment_files=files)
+        self._store.save_if_due()
+
+    def _code(self, width: int, role: str) -> VectorCodes:
+        build = self._build
+        assert self._router is not None
+        return code_vectors(
+            self._copy.navigation,
+            self._arrangement,
+            self._router.coded,
+            build.shape.group_slots,
+            width,
+            build.metric,
+            error_weight=error_weight(build.shape, role, width, build.vectors.shape[1]),
+            rotate=role in build.rotate,
+            seed=build.seed,
+            threads=build.threads,
+            residency=self._store.residency,
+            path=self._store.scratch / f"working-codes-{width}",
+        )
+
+    def write_pages(self, neighbours: npt.NDArray[np.int32], done: Done) -> None:
+        """Write the page files, and the router with the order in which pages are worth pinning."""
+        known = self._store.find("pages")
+        if known is None:
+            known = self._store.finish("pages", None, segment_files=self._write_page_files(neighbours, done))
+            self._store.save_if_due()
+        self.written.update(known.segment_files)
+
+    def _write_page_files(self, neighbours: npt.NDArray[np.int32], done: Done) -> dict[str, FileEntry]:
+        build, copy, order = self._build, self._copy, self._arrangement.order
+        layout, residency = page_layout(build), self._store.residency
+        merger = LinkMerger(neighbours, order, layout, build.threads, residency)
+        page_count = build.shape.page_count(len(order))
+        heat = np.zeros(page_count, np.int64)
+        quantised = (
+            _quantised_scale(copy.navigation, build.threads, residency) if build.shape.quantised else None
+        )
+
+        def links(first: int, last: int) -> PageLinks:
+            made = merger.merge(first, last)
+            heat[:] += made.heat(page_count)
+            return made
+
+        def coarse(places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            assert quantised is not None
+            low, step = quantised
+            scaled = (copy.navigation.take(places) - low) / np.where(step > 0, step, np.float32(1))
+            return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+        written: dict[str, FileEntry] = {}
+        written[PAGES_FILE] = write_pages(
+            self._files, self._folder / PAGES_FILE, layout, copy.stored if quantised is None else coarse,
+            order, copy.rows, links, self._rep_codes, done, residency,
+        )  # fmt: skip
+        if quantised is not None:
+            written[VECTORS_FILE] = write_pages(
+                self._files, self._folder / VECTORS_FILE, exact_layout(build), copy.stored, order, copy.rows,
+                residency=residency,
+            )  # fmt: skip
+        pin_order = np.argsort(-self._worth(heat), kind="stable").astype(np.int32)
+        assert self._router is not None
+        written[ROUTER_FILE] = write_router(
+            self._files, self._folder / ROUTER_FILE, self._router, pin_order, quantised, build.tag
+        )
+        return written
+
+    def _worth(self, heat: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """What pinning each page is worth: how many pages link to it; under ip, how long its vectors are."""
+        if self._build.metric is not Metric.IP:
+            return heat
+        navigation, capacity = self._copy.navigation, self._build.shape.capacity
+        centroids = centroids_of(
+            navigation.array, self._arrangement.order, capacity, self._build.threads, self._store.residency
+        )
+        centroids -= navigation.shift
+        return np.asarray(np.einsum("ij,ij->i", centroids, centroids))

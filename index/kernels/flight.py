@@ -22,7 +22,7 @@ from pageann.index.kernels.state import (
 from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 
-__all__ = ["begin_query", "layout_of_round", "settle_query", "store_answer"]
+__all__ = ["begin_query", "heed_deadline", "layout_of_round", "settle_query", "store_answer"]
 
 
 @kernel
@@ -32,6 +32,12 @@ def begin_query(resident, work, slot, number, queries, excluded, counters):  # t
     work.counters[slot, N_EXCLUDED_ROW] = excluded[number]
     work.counters[slot, N_DEADLINE_NS] = counters[number, N_DEADLINE_NS]
     start_query(resident, work, slot, queries[number])
+
+
+@kernel
+def heed_deadline(work, slot, counters):  # type: ignore[no-untyped-def]
+    """Take over a deadline that has changed since the query began: its caller may have gone."""
+    work.counters[slot, N_DEADLINE_NS] = counters[work.counters[slot, N_QUERY], N_DEADLINE_NS]
 
 
 @kernel(forceinline=True)

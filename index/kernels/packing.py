@@ -7,15 +7,18 @@ import numpy as np
 from pageann.index.kernels.vectors import dot, squared_distance
 from pageann.jit import FAST, kernel
 
-__all__ = ["page_centroids", "swap_pass"]
+__all__ = ["apply_swaps", "page_centroids", "propose_swaps"]
+
+_LEAST_SHARE = np.float32(1e-6)
+"""Of a vector's squared distance to its page's centroid: gains below it are rounding."""
 
 
 @kernel(fastmath=FAST)
-def page_centroids(vectors, order, capacity, centroids):  # type: ignore[no-untyped-def]
-    """Mean of the rows ``order[p * capacity : (p + 1) * capacity]`` of each page p into ``centroids``."""
+def page_centroids(vectors, order, capacity, first_page, last_page, centroids):  # type: ignore[no-untyped-def]
+    """Means of the rows ``order[p * capacity : (p + 1) * capacity]`` of pages ``[first_page, last_page)``."""
     rows = order.shape[0]
     dim = vectors.shape[1]
-    for page in range(centroids.shape[0]):
+    for page in range(first_page, last_page):
         first = page * capacity
         last = min(first + capacity, rows)
         for i in range(dim):
@@ -42,37 +45,57 @@ def _centre_gap(row, centre, other):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=FAST)
-def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, first, last, reach):  # type: ignore[no-untyped-def]
-    """Try one swap for each row of ``[first, last)``; returns (swaps made, energy removed).
+def _swap_gain(vectors, norms, centroids, v, u, p, q, weight):  # type: ignore[no-untyped-def]
+    """What swapping v of page p and u of page q takes off the summed squared distances to centroids.
 
-    A row v on page p looks at the pages q of its neighbours and at each member u of q. Swapping v
-    and u lowers the summed squared distance to the centroids by
-    2 <c_p - c_q, u - v> + (1/|p| + 1/|q|) |u - v|^2, the exact change with both means moving
-    (Hartigan's criterion for k-means, applied to a swap). For one pair of pages that is a single
-    dot product per u plus a term of its norm. ``norms`` float32 (n,), ``neighbours`` int32 (n, m),
-    ``order`` slot -> row, ``slots`` row -> slot, ``centroids`` float32 kept current. Pages q whose
-    centre is farther from v than c_p by more than ``reach`` times v's distance are not searched.
+    2 <c_p - c_q, u - v> + weight |u - v|^2 with weight = 1 / |p| + 1 / |q|: the exact change with both
+    means moving (Hartigan's criterion for k-means, applied to a swap).
+    """
+    total = np.float32(0)
+    for i in range(vectors.shape[1]):
+        x = np.float32(vectors[v, i])
+        y = np.float32(vectors[u, i])
+        gap = centroids[p, i] - centroids[q, i]
+        total += np.float32(2) * gap * (y - x) - np.float32(2) * weight * x * y
+    return total + weight * (norms[u] + norms[v])
+
+
+@kernel(fastmath=FAST)
+def propose_swaps(  # type: ignore[no-untyped-def]
+    vectors, norms, neighbours, order, slots, capacity, centroids, first, last, reach, proposals
+):
+    """The best swap of each row of ``[first, last)``, all judged by the same state.
+
+    A row v on page p looks at the pages q of its neighbours and at each member u of q; for one pair of
+    pages the gain (see ``_swap_gain``) is a single product per u plus a term of its norm.
+    ``norms`` float32 (n,), ``neighbours`` int32 (last - first, m), ``order`` slot -> row, ``slots``
+    row -> slot. ``proposals`` int32 (n,) gets the row u, or -1 where nothing gains. Pages q whose centre is
+    farther from v than c_p by more than ``reach`` times v's distance are not searched.
     """
     rows = order.shape[0]
     dim = vectors.shape[1]
+    width = neighbours.shape[1]
     direction = np.empty(dim, np.float32)
-    swaps = 0
-    removed = 0.0
+    looked_at = np.empty(width, np.int64)
     for v in range(first, last):
         p = slots[v] // capacity
         size_p = min(capacity, rows - p * capacity)
         best_gain = np.float32(0)
-        best_slot = -1
-        previous = -1
+        best = -1
+        looked = 0
         own = squared_distance(vectors[v], centroids[p])
-        for j in range(neighbours.shape[1]):
-            w = neighbours[v, j]
+        for j in range(width):
+            w = neighbours[v - first, j]
             if w < 0:
                 break
             q = slots[w] // capacity
-            if q == p or q == previous:
+            known = q == p
+            for i in range(looked):
+                known |= looked_at[i] == q
+            if known:
                 continue
-            previous = q
+            looked_at[looked] = q
+            looked += 1
             if _centre_gap(vectors[v], centroids[q], centroids[p]) > reach * own:
                 continue
             size_q = min(capacity, rows - q * capacity)
@@ -89,21 +112,40 @@ def swap_pass(vectors, norms, neighbours, order, slots, capacity, centroids, fir
                 gain = base + weight * norms[u] + dot(vectors[u], direction)
                 if gain > best_gain:
                     best_gain = gain
-                    best_slot = slot
-        if best_slot < 0 or best_gain <= np.float32(1e-6) * own:
+                    best = u
+        proposals[v] = best if best_gain > _LEAST_SHARE * own else -1
+
+
+@kernel(fastmath=FAST)
+def apply_swaps(vectors, norms, order, slots, capacity, centroids, first, last, proposals):  # type: ignore[no-untyped-def]
+    """Make the proposed swaps of rows ``[first, last)`` that still gain; returns (swaps, energy removed).
+
+    One after another, each judged anew by what those before it left; ``order``, ``slots`` and
+    ``centroids`` are kept current.
+    """
+    rows = order.shape[0]
+    swaps = 0
+    removed = 0.0
+    for v in range(first, last):
+        u = proposals[v]
+        if u < 0:
             continue
-        u = order[best_slot]
-        q = best_slot // capacity
-        size_q = min(capacity, rows - q * capacity)
-        for i in range(dim):
+        slot_v, slot_u = slots[v], slots[u]
+        p, q = slot_v // capacity, slot_u // capacity
+        if p == q:
+            continue
+        size_p = np.float32(min(capacity, rows - p * capacity))
+        size_q = np.float32(min(capacity, rows - q * capacity))
+        weight = np.float32(1) / size_p + np.float32(1) / size_q
+        gain = _swap_gain(vectors, norms, centroids, v, u, p, q, weight)
+        if gain <= _LEAST_SHARE * squared_distance(vectors[v], centroids[p]):
+            continue
+        for i in range(vectors.shape[1]):
             step = np.float32(vectors[u, i]) - np.float32(vectors[v, i])
-            centroids[p, i] += step / np.float32(size_p)
-            centroids[q, i] -= step / np.float32(size_q)
-        slot_v = slots[v]
-        order[slot_v] = u
-        order[best_slot] = v
-        slots[u] = slot_v
-        slots[v] = best_slot
+            centroids[p, i] += step / size_p
+            centroids[q, i] -= step / size_q
+        order[slot_v], order[slot_u] = u, v
+        slots[u], slots[v] = slot_v, slot_u
         swaps += 1
-        removed += np.float64(best_gain)
+        removed += np.float64(gain)
     return swaps, removed

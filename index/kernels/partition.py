@@ -13,7 +13,7 @@ from pageann.index.kernels.pool import select_smallest
 from pageann.index.kernels.vectors import dot, squared_distance
 from pageann.jit import FAST, kernel
 
-__all__ = ["bisect_node", "bisect_subtree"]
+__all__ = ["bisect_node", "bisect_subtree", "node_direction", "project_rows", "split_rows"]
 
 _SAMPLE_ROWS = 1024
 _TWO_MEANS_ROUNDS = 5
@@ -67,31 +67,107 @@ def _two_means_direction(vectors, rows, low, high, state, sample, keys, directio
 
 
 @kernel
-def bisect_node(vectors, rows, low, high, left, seed, keys):  # type: ignore[no-untyped-def]
-    """Reorder ``rows[low:high]`` so that its first ``left`` lie on one side of a two-means plane.
+def _select_key(keys, count, rank):  # type: ignore[no-untyped-def]
+    """The ``rank``-th smallest (from 0) of ``keys[:count]``, which is reordered."""
+    first = 0
+    last = count - 1
+    while first < last:
+        a, b, c = keys[first], keys[(first + last) >> 1], keys[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i = first
+        j = last
+        while i <= j:
+            while keys[i] < pivot:
+                i += 1
+            while keys[j] > pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            last = j
+        elif rank >= i:
+            first = i
+        else:
+            break
+    return keys[rank]
 
-    ``rows`` int32, ``keys`` float32 scratch as long as ``rows``. The split depends on ``seed`` and
-    on the rows of the node, not on who computes it.
+
+@kernel
+def node_direction(vectors, rows, low, high, base, seed, direction):  # type: ignore[no-untyped-def]
+    """Write the line along which ``rows[low:high]`` is to be cut into ``direction`` float32 (dim,).
+
+    It follows from ``seed``, from the place of the node in the whole, ``base + low`` to
+    ``base + high``, and from a sample of its rows, not from who computes it.
     """
     state = np.empty(1, np.uint64)
-    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(
+    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(base + low) * np.uint64(
         0xD1B54A32D192ED03
     )
-    state[0] ^= np.uint64(high) * np.uint64(0x8CB92BA72F3D8DD7)
+    state[0] ^= np.uint64(base + high) * np.uint64(0x8CB92BA72F3D8DD7)
     state[0] |= np.uint64(1)
     for _ in range(4):
         _next_random(state)
     sample = np.empty(min(_SAMPLE_ROWS, high - low), rows.dtype)
     sample_keys = np.empty(sample.shape[0], np.float32)
-    direction = np.empty(vectors.shape[1], np.float32)
     _two_means_direction(vectors, rows, low, high, state, sample, sample_keys, direction)
-    for i in range(low, high):
-        keys[i] = dot(vectors[rows[i]], direction)
-    select_smallest(keys[low:high], rows[low:high], high - low, left)
 
 
 @kernel
-def bisect_subtree(vectors, rows, low, high, unit, leaf, seed, keys):  # type: ignore[no-untyped-def]
+def project_rows(vectors, rows, first, last, direction, keys):  # type: ignore[no-untyped-def]
+    """Products of ``rows[first:last]`` with ``direction`` into ``keys[first:last]``."""
+    for i in range(first, last):
+        keys[i] = dot(vectors[rows[i]], direction)
+
+
+@kernel
+def split_rows(rows, keys, low, high, left):  # type: ignore[no-untyped-def]
+    """Move the ``left`` rows of ``rows[low:high]`` with the smallest keys to the front.
+
+    Both halves keep the order in which their rows stood, and of equal keys the first rows go left,
+    so that ascending rows stay ascending: what is near in a file is read together.
+    """
+    count = high - low
+    if left <= 0 or left >= count:
+        return
+    cut = _select_key(keys[low:high].copy(), count, left - 1)
+    below = 0
+    for i in range(low, high):
+        if keys[i] < cut:
+            below += 1
+    equal = left - below
+    right = np.empty(count - left, rows.dtype)
+    kept = low
+    moved = 0
+    for i in range(low, high):
+        goes_left = keys[i] < cut
+        if not goes_left and keys[i] == cut and equal > 0:
+            goes_left = True
+            equal -= 1
+        if goes_left:
+            rows[kept] = rows[i]
+            kept += 1
+        else:
+            right[moved] = rows[i]
+            moved += 1
+    rows[kept:high] = right
+
+
+@kernel
+def bisect_node(vectors, rows, low, high, left, base, seed, keys):  # type: ignore[no-untyped-def]
+    """Reorder ``rows[low:high]`` so that its first ``left`` lie on one side of a two-means plane.
+
+    ``rows`` int32, ``keys`` float32 scratch as long as ``rows``; ``base`` as in :func:`node_direction`.
+    """
+    direction = np.empty(vectors.shape[1], np.float32)
+    node_direction(vectors, rows, low, high, base, seed, direction)
+    project_rows(vectors, rows, low, high, direction, keys)
+    split_rows(rows, keys, low, high, left)
+
+
+@kernel
+def bisect_subtree(vectors, rows, low, high, unit, leaf, base, seed, keys):  # type: ignore[no-untyped-def]
     """Bisect ``rows[low:high]`` until no node is longer than ``leaf``, or than one ``unit``.
 
     Splits fall on multiples of ``unit``, so only the last node may be no multiple of it.
@@ -108,7 +184,7 @@ def bisect_subtree(vectors, rows, low, high, unit, leaf, seed, keys):  # type: i
             continue
         units = (count + unit - 1) // unit
         left = (units // 2) * unit
-        bisect_node(vectors, rows, first, last, left, seed, keys)
+        bisect_node(vectors, rows, first, last, left, base, seed, keys)
         stack[depth, 0] = first + left
         stack[depth, 1] = last
         stack[depth + 1, 0] = first

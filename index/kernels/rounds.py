@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pageann.index.kernels.flight import begin_query, layout_of_round, settle_query, store_answer
+from pageann.index.kernels.flight import (
+    begin_query,
+    heed_deadline,
+    layout_of_round,
+    settle_query,
+    store_answer,
+)
 from pageann.index.kernels.state import LAYOUT_FD, LAYOUT_PAGE_BYTES, N_WANTED, PINNED
 from pageann.index.kernels.step import absorb_round
 from pageann.jit import kernel
@@ -57,6 +63,7 @@ def advance_rounds(  # type: ignore[no-untyped-def]
     for slot in range(waiting.shape[0]):
         if waiting[slot] != 0:
             taken = _take_results(work, slot, results, taken)
+            heed_deadline(work, slot, counters)
             absorb_round(resident, work, slot)
             if settle_query(resident, work, slot):
                 store_answer(work, slot, rows, distances, slots, counts, counters)

@@ -116,6 +116,8 @@ CALL_COUNT = 11
     N_DEADLINE_NS,
 ) = range(27)
 COUNTER_COUNT = 27
+GONE = -1
+"""As a deadline: nobody waits for the answer any more."""
 
 PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
 STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3
@@ -130,8 +132,8 @@ FAULT_READ = 100
 """From here on the read itself failed (errno added; none: it came short). Below 50: as page checks say."""
 
 # Positions in a row of Work.query_scalars.
-Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM, Q_NAV_SQUARE = range(5)
-QUERY_SCALARS = 5
+Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM, Q_NAV_SQUARE, Q_LIMIT = range(6)
+QUERY_SCALARS = 6
 T_ROUTER, T_CODE, T_REP = 0, 1, 2
 """Tables of a query: positions in Work.table_scalars (base, step) and Work.tables."""
 

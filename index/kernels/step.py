@@ -35,6 +35,7 @@ from pageann.index.kernels.state import (
     EXACT,
     FAULT_READ,
     FAULT_ROW,
+    GONE,
     LAYOUT_CAPACITY,
     LAYOUT_LINKS,
     LAYOUT_PAGE_BYTES,
@@ -88,6 +89,7 @@ from pageann.index.kernels.state import (
     PHASE_WALK,
     PINNED,
     Q_INVERSE_NORM,
+    Q_LIMIT,
     Q_NAV_FACTOR,
     Q_NAV_SQUARE,
     Q_NAV_TERM,
@@ -206,6 +208,7 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
             np.float32(work.call[CALL_STRICTNESS]) / np.float32(1000), resident.scalars[S_CODE_ERROR],
             square, parameters[P_DIM],
         )  # fmt: skip
+    work.query_scalars[slot, Q_LIMIT] = min(limit, most)
     at = 0
     most_reads = work.call[CALL_MAX_READS]
     if parameters[P_RERANK] != 0:
@@ -288,6 +291,10 @@ def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
     counters = work.counters[slot]
     counters[N_WANTED] = 0
     counters[N_DEVICE_READS] = 0
+    if counters[N_DEADLINE_NS] == GONE:
+        counters[N_STOP] = STOP_DEADLINE
+        counters[N_PHASE] = PHASE_DONE
+        return
     now = now_ns()
     late = counters[N_DEADLINE_NS] > 0 and now >= counters[N_DEADLINE_NS]
     if late and counters[N_HOPS] > 0:

@@ -6,7 +6,13 @@ import errno
 
 import numpy as np
 
-from pageann.index.kernels.flight import begin_query, layout_of_round, settle_query, store_answer
+from pageann.index.kernels.flight import (
+    begin_query,
+    heed_deadline,
+    layout_of_round,
+    settle_query,
+    store_answer,
+)
 from pageann.index.kernels.state import (
     LAYOUT_FD,
     LAYOUT_PAGE_BYTES,
@@ -126,6 +132,7 @@ def _run(  # type: ignore[no-untyped-def]
                 return _RING_IS_FULL
             if work.counters[slot, N_PENDING] > 0:
                 continue
+            heed_deadline(work, slot, counters)
             absorb_round(resident, work, slot)
             if settle_query(resident, work, slot):
                 store_answer(work, slot, rows, distances, slots, counts, counters)
@@ -143,7 +150,8 @@ def search_over_ring(  # type: ignore[no-untyped-def]
     """Answer ``queries[first:last]``; returns 0, or minus an error number of the ring itself.
 
     ``excluded`` int64 (q,): a row to leave out of each answer, or -1. ``counters`` int64 (q,
-    COUNTER_COUNT): N_DEADLINE_NS of a row is read when its query begins, the rest is output. ``stop``
+    COUNTER_COUNT): N_DEADLINE_NS of a row is read when its query begins and before each later round, the
+    rest is output. ``stop``
     int64[1]: not 0 ends the call between completions. Queries that are not answered, then or after an
     error, keep the count that they had. No read is in flight afterwards, unless IN_FLIGHT_COUNT of a
     ring in trouble says so: then the buffers are not the caller's again.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.errors import IndexClosed
-from pageann.index.kernels.state import N_DEADLINE_NS
+from pageann.index.kernels.state import GONE, N_DEADLINE_NS
 from pageann.index.search.answers import Answers
 from pageann.index.search.engine_options import CallOptions
 from pageann.index.search.part import Part
@@ -46,6 +46,8 @@ class Call:
         self.answers.counters[:, N_DEADLINE_NS] = options.deadline_ns
         self.key = options.without_deadline()
         self.stop = np.zeros(1, np.int64)
+        self.joint_counters: npt.NDArray[np.int64] | None = None
+        """Its rows of the counters of a job that it shares with other calls."""
         self.width = max(1, min(width, len(queries)))
         """Most workers at a time."""
         self.share = min(-(-len(queries) // self.width), _LARGEST_SHARE)
@@ -94,7 +96,11 @@ def _joint_job(calls: list[Call]) -> Job:
     excluded = np.concatenate([call.excluded for call in calls])
     options = calls[0].key
     answers = Answers.unanswered(len(queries), options.size.k)
-    answers.counters[:] = np.concatenate([call.answers.counters for call in calls])
+    first = 0
+    for call in calls:
+        call.joint_counters = answers.counters[first : first + len(call)]
+        call.joint_counters[:] = call.answers.counters
+        first += len(call)
     return Job(Part(queries, options, excluded, answers, 0, len(queries), np.zeros(1, np.int64)), calls)
 
 
@@ -195,6 +201,8 @@ class CallQueue:
         with self._lock:
             self._forget(call)
             call.stop[0] = 1
+            if call.joint_counters is not None:
+                call.joint_counters[:, N_DEADLINE_NS] = GONE
             return call.running > 0
 
     def _forget(self, call: Call) -> None:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from pageann.index.kernels import state
 from pageann.index.kernels.state import Resident
+from pageann.index.search.pin_order import read_pin_order
 from pageann.index.search.pinned import read_pinned
 from pageann.index.search.soundness import (
     check_code_length,
     check_pages_of_shape,
-    check_pin_order,
     check_quantizer,
     check_rep_bytes,
     check_router,
@@ -191,7 +191,7 @@ class _Loading:
             check_tag(router, self.entry)
             self._read_router(router)
             self._read_scale(router)
-            self._read_pins(router)
+        self._read_pins()
         self._read_codes()
         self._read_reps()
         return Resident(parameters=self.parameters, scalars=self.scalars, **self.arrays)
@@ -239,13 +239,12 @@ class _Loading:
                 self.arrays[name] = router.read(name)
                 check_vector(router.path, name, self.arrays[name], np.float32, self.entry.dim)
 
-    def _read_pins(self, router: Bundle) -> None:
+    def _read_pins(self) -> None:
         self.arrays["pin_index"], self.arrays["pinned"] = _NO_INTS, _NO_BYTES
         if self.residence.pinned_pages == 0 or self.residence.direct_records:
             return
         page_count = int(self.parameters[state.P_PAGE_COUNT])
-        order = router.read("pin_order")
-        check_pin_order(router.path, order, page_count)
+        order = read_pin_order(self.folder, self.entry, page_count)
         pins = np.unique(order[: self.residence.pinned_pages])
         self.arrays["pin_index"] = np.full(page_count, -1, np.int32)
         self.arrays["pin_index"][pins] = np.arange(len(pins), dtype=np.int32)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pageann.datasets.validate import check_queries
 from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument
+from pageann.explanation import Explanation
+from pageann.index.search.calibration_file import read_calibration
 from pageann.index.search.effort import Calibration
 from pageann.index.search.engine import Answers, CallOptions, Engine
 from pageann.index.search.ids import IdMap
@@ -23,13 +24,15 @@ from pageann.index.search.records import RecordReader
 from pageann.index.search.sizing import Sizing
 from pageann.index.search.within import rows_within
 from pageann.index.search.workspace import WorkspaceFacts
-from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE, PAGES_FILE
+from pageann.index.segment_files import IDS_FILE, PAGES_FILE
 from pageann.results import RangeResult, SearchResult
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.io.probe import Choice, probe
 from pageann.storage.manifest import Manifest, SegmentEntry
-from pageann.storage.whole import read_listed
 from pageann.types import ByteSize, Metric, format_bytes
+
+if TYPE_CHECKING:
+    from pageann.index.search.explain_steps import SteppedSearch
 
 __all__ = ["CallPlan", "OpenedIndex", "Quality"]
 
@@ -117,7 +120,7 @@ class OpenedIndex:
         entry = manifest.segments[0]
         folder = directory.file_path(entry, PAGES_FILE).parent
         _require_files(folder, entry)
-        calibration = _read_calibration(folder, entry)
+        calibration = read_calibration(folder, entry)
         built_for = int(manifest.options["memory_bytes"])
         budget = built_for if memory is None else memory.resolve(raw_bytes(entry))
         plan = plan_open(entry, budget, threads, calibration.tunings)
@@ -270,6 +273,35 @@ class OpenedIndex:
         self._count(len(rows), 0, 0.0)
         return padded_result(answers, ids, call.k, measured, keep_stats=stats)
 
+    def explain(self, call: CallPlan, truth: bool) -> Explanation:
+        """How the one query of a k-nearest call is answered; with ``truth``, beside an exact scan."""
+        from pageann.index.search.explain import Asked, explain_query
+
+        if len(call.queries) != 1:
+            raise InvalidArgument(f"{len(call.queries)} queries: explain takes one; pass one row of them")
+        options, warnings = self._options(call, call.k)
+        asked = Asked(
+            query=call.queries[0],
+            k=min(call.k, self.entry.rows),
+            recall=call.quality.recall or None,
+            max_page_reads=None if call.max_reads == _UNLIMITED_READS else call.max_reads,
+            options=options,
+            warnings=warnings,
+            path=str(self.path),
+        )
+        return explain_query(self._segment, self._ids, self._records if truth else None, asked, self._threads)
+
+    def stepped(self, call: CallPlan) -> SteppedSearch:
+        """What searches for queries of a k-nearest call step by step; the caller closes it."""
+        from pageann.index.search.explain_steps import SteppedSearch
+
+        return SteppedSearch(self._segment, self._options(call, call.k)[0])
+
+    @property
+    def page_count(self) -> int:
+        """Pages that may be pinned."""
+        return self._segment.shape.page_count(self.entry.rows)
+
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of ``ids``."""
         self._require_open()
@@ -332,12 +364,3 @@ def _require_files(folder: Path, entry: SegmentEntry) -> None:
                 continue
             what = f"is {found} bytes long instead of {listed.bytes}"
         raise DamagedIndex(f"{path}: {what}; restore a copy of the index or build it again", str(path))
-
-
-def _read_calibration(folder: Path, entry: SegmentEntry) -> Calibration:
-    path = folder / CALIBRATION_FILE
-    data = read_listed(path, entry.files[CALIBRATION_FILE])
-    try:
-        return Calibration.from_json(json.loads(data))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"{path}: cannot be understood: {error}", str(path)) from None

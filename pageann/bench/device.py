@@ -1,4 +1,9 @@
-"""What the device can do: random reads of the index's own page file, past the page cache."""
+"""What the device can do: random reads of the index's own page file, past the page cache.
+
+Two things are measured at each depth: reads a second with that many always in flight, which is what many
+queries at once can have; and the time of one round of that many reads, begun together and waited for, which
+is what one hop of one query costs.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +24,29 @@ from pageann.storage.io.threads import ThreadsDriver
 
 __all__ = ["probe_device"]
 
-DEPTH = 64
+DEPTHS = (1, 4, 16, 64)
+DEPTH = DEPTHS[-1]
 _SINGLE_READS = 500
+_ROUNDS = 200
 _DEEP_READS = 8192
+_READS_PER_DEPTH = 2048
 _BATCH_READS = 1024
 _SEED = 0
 
 
 def probe_device(page_file: Path, page_bytes: int) -> dict[str, Any]:
-    """Latency of reads one at a time, and reads a second at depth 64, each of ``page_bytes``.
+    """Latency of reads one at a time, rounds and reads a second at several depths, each of ``page_bytes``.
 
     ``direct_io`` False says that the file system refused O_DIRECT: then the page cache was measured.
     """
     with open_for_reading(page_file) as file, AlignedBuffer(_BATCH_READS * page_bytes) as buffer:
         reads = _Reads(file, buffer, page_bytes)
-        with _driver(page_file) as driver:
+        with _driver(page_file, DEPTH) as driver:
             reads.run(driver, _BATCH_READS)  # compiles, and starts threads
             latency_us, single_cpu_us = _one_at_a_time(reads, driver)
-            deep_seconds, deep_cpu_us = _many_at_once(reads, driver)
             name = driver.name
+        depths = [_at_depth(reads, page_file, depth) for depth in DEPTHS]
+    deepest = depths[-1]
     return {
         "driver": name,
         "direct_io": file.direct,
@@ -49,8 +58,10 @@ def probe_device(page_file: Path, page_bytes: int) -> dict[str, Any]:
         },
         "cpu_us_per_read": single_cpu_us,
         "depth": DEPTH,
-        "reads_per_second_at_depth": _DEEP_READS / deep_seconds,
-        "cpu_us_per_read_at_depth": deep_cpu_us,
+        "reads_per_second_at_depth": deepest["reads_per_second"],
+        "cpu_us_per_read_at_depth": deepest["cpu_us_per_read"],
+        "reads_per_second_best": max(each["reads_per_second"] for each in depths),
+        "depths": depths,
     }
 
 
@@ -84,29 +95,50 @@ class _Reads:
             )
 
 
-def _driver(page_file: Path) -> ReadDriver:
-    """The fastest driver that works here, with 64 reads in flight."""
+def _driver(page_file: Path, depth: int) -> ReadDriver:
+    """The fastest driver that works here, with ``depth`` reads in flight."""
     if probe(page_file, "auto").driver == "uring":
         from pageann.storage.io.uring import UringDriver
 
-        return UringDriver(DEPTH)
-    return ThreadsDriver(DEPTH)
+        return UringDriver(depth)
+    return ThreadsDriver(depth)
 
 
 def _one_at_a_time(reads: _Reads, driver: ReadDriver) -> tuple[NDArray[np.float64], float]:
     """Microseconds of each read, and CPU microseconds of one, driver's calls included."""
-    latency_us = np.empty(_SINGLE_READS, np.float64)
     cpu_start = cpu_seconds()
-    for number in range(_SINGLE_READS):
-        start = time.perf_counter_ns()
-        reads.run(driver, 1)
-        latency_us[number] = (time.perf_counter_ns() - start) / 1e3
+    latency_us = _rounds(reads, driver, 1, _SINGLE_READS)
     return latency_us, (cpu_seconds() - cpu_start) / _SINGLE_READS * 1e6
 
 
-def _many_at_once(reads: _Reads, driver: ReadDriver) -> tuple[float, float]:
-    """Seconds for all reads at depth 64, and CPU microseconds of one."""
+def _at_depth(reads: _Reads, page_file: Path, depth: int) -> dict[str, Any]:
+    """What ``depth`` reads in flight give."""
+    total = _DEEP_READS if depth == DEPTH else _READS_PER_DEPTH
+    with _driver(page_file, depth) as driver:
+        round_us = _rounds(reads, driver, depth, _ROUNDS)
+        seconds, cpu_us = _many_at_once(reads, driver, total)
+    return {
+        "depth": depth,
+        "reads_per_second": total / seconds,
+        "round_us": {"p50": float(np.percentile(round_us, 50)), "p99": float(np.percentile(round_us, 99))},
+        "cpu_us_per_read": cpu_us,
+    }
+
+
+def _rounds(reads: _Reads, driver: ReadDriver, depth: int, count: int) -> NDArray[np.float64]:
+    """Microseconds of each of ``count`` rounds of ``depth`` reads."""
+    round_us = np.empty(count, np.float64)
+    for number in range(count):
+        start = time.perf_counter_ns()
+        reads.run(driver, depth)
+        round_us[number] = (time.perf_counter_ns() - start) / 1e3
+    return round_us
+
+
+def _many_at_once(reads: _Reads, driver: ReadDriver, total: int) -> tuple[float, float]:
+    """Seconds for ``total`` reads at the driver's depth, and CPU microseconds of one."""
+    batch = min(total, _BATCH_READS)
     cpu_start, start = cpu_seconds(), time.perf_counter()
-    for _ in range(_DEEP_READS // _BATCH_READS):
-        reads.run(driver, _BATCH_READS)
-    return time.perf_counter() - start, (cpu_seconds() - cpu_start) / _DEEP_READS * 1e6
+    for _ in range(total // batch):
+        reads.run(driver, batch)
+    return time.perf_counter() - start, (cpu_seconds() - cpu_start) / total * 1e6

@@ -1,7 +1,10 @@
-"""The closed loop: clients that each keep one call in flight, and what their calls took.
+"""The loop: clients that each keep one call in flight, and what their calls took.
 
 One client runs in the main thread; several run in a thread each. They take the calls from one counter,
-so that none is idle while there is work.
+so that none is idle while there is work. In a closed loop a client makes its next call when the answer
+is there. In an open loop queries become due at random times, a given number a second; a client that is
+free takes the next one at its time, and the time of a query counts from when it was due, so that waiting
+for a free client is part of it.
 """
 
 from __future__ import annotations
@@ -11,35 +14,72 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pageann.bench.machine import cpu_seconds
-from pageann.bench.options import Target
+from pageann.bench.options import Load, Target
 from pageann.results import QueryStats, SearchResult
 
 if TYPE_CHECKING:
     from pageann.api import Index
 
-__all__ = ["LoopResult", "closed_loop"]
+__all__ = ["LoopResult", "Pace", "arrival_seconds", "run_clients", "run_loop"]
 
 _WARM_UP_QUERIES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopResult:
-    """What a closed loop found and took; arrays are in the order of the queries."""
+    """What a loop found and took; arrays are in the order of the queries."""
 
     distances: NDArray[np.float32]
     """(q, k)."""
     stats: QueryStats
     latency_us: NDArray[np.float64]
-    """(q,): wall time of the call that answered the query."""
+    """(q,): wall time of the call that answered the query, from when it was due."""
     wall_seconds: float
     cpu_seconds: float
     """User and system time of all threads of the process."""
+
+
+class Pace(Protocol):
+    """When calls begin."""
+
+    def begin(self, number: int) -> int:
+        """Wait until call ``number`` is due; returns the nanosecond that its time counts from."""
+        ...
+
+
+class AtOnce:
+    """Closed loop: a call is due when its client is free."""
+
+    def begin(self, number: int) -> int:
+        """Now."""
+        return time.perf_counter_ns()
+
+
+class Arrivals:
+    """Open loop: calls are due at given seconds after ``started_ns``."""
+
+    def __init__(self, due_seconds: NDArray[np.float64], started_ns: int) -> None:
+        self._due_ns = started_ns + (due_seconds * 1e9).astype(np.int64)
+
+    def begin(self, number: int) -> int:
+        """When the call was due, which may be past."""
+        due = int(self._due_ns[number])
+        wait = due - time.perf_counter_ns()
+        if wait > 0:
+            time.sleep(wait / 1e9)
+        return due
+
+
+def arrival_seconds(calls: int, calls_per_second: float, seed: int) -> NDArray[np.float64]:
+    """(calls,) ascending times of a Poisson process from a seed."""
+    gaps = np.random.default_rng(seed).exponential(1 / calls_per_second, calls)
+    return np.cumsum(gaps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,28 +92,38 @@ class _Calls:
     answers: list[SearchResult | None]
     latency_us: NDArray[np.float64]
 
-    def serve(self, number: int) -> None:
+    def serve(self, number: int, pace: Pace) -> None:
         """Make call ``number`` and keep its answer and its time."""
         queries = self.queries[number * self.batch : (number + 1) * self.batch]
-        start = time.perf_counter_ns()
+        start = pace.begin(number)
         self.answers[number] = self.search(queries)
         self.latency_us[number] = (time.perf_counter_ns() - start) / 1e3
 
 
-def closed_loop(
-    index: Index, queries: NDArray[Any], k: int, target: Target, *, concurrency: int, batch: int
+def run_loop(
+    index: Index,
+    queries: NDArray[Any],
+    k: int,
+    target: Target,
+    load: Load,
+    *,
+    batch: int,
+    warm_up: bool = True,
+    seed: int = 0,
 ) -> LoopResult:
-    """Search for all ``queries`` (q, dim) with ``concurrency`` clients; a warm-up before is not counted."""
+    """Search for all ``queries`` (q, dim) under ``load``; a warm-up before is not counted."""
 
     def search(rows: NDArray[Any]) -> SearchResult:
         found = index.search(rows, k, recall=target.recall, effort=target.effort)
         assert isinstance(found, SearchResult), "a search without radius"
         return found
 
-    _run(_calls(search, queries[:_WARM_UP_QUERIES], batch), concurrency)
+    if warm_up:
+        _run(_calls(search, queries[:_WARM_UP_QUERIES], batch), load.concurrency, AtOnce())
     calls = _calls(search, queries, batch)
+    due = None if load.rate is None else arrival_seconds(len(calls.answers), load.rate / batch, seed)
     cpu_start, wall_start = cpu_seconds(), time.perf_counter()
-    _run(calls, concurrency)
+    _run(calls, load.concurrency, AtOnce() if due is None else Arrivals(due, time.perf_counter_ns()))
     wall, cpu = time.perf_counter() - wall_start, cpu_seconds() - cpu_start
     answers = [answer for answer in calls.answers if answer is not None]
     assert len(answers) == len(calls.answers), "every call has its answer"
@@ -92,23 +142,23 @@ def _calls(search: Callable[[NDArray[Any]], SearchResult], queries: NDArray[Any]
     return _Calls(search, queries, batch, [None] * count, np.zeros(count, np.float64))
 
 
-def _run(calls: _Calls, concurrency: int) -> None:
+def _run(calls: _Calls, concurrency: int, pace: Pace) -> None:
+    run_clients(lambda number: calls.serve(number, pace), len(calls.answers), concurrency)
+
+
+def run_clients(serve: Callable[[int], None], count: int, concurrency: int) -> None:
+    """Serve calls 0..count-1 by ``concurrency`` clients; the first failure stops all and is raised here."""
     if concurrency == 1:
-        for number in range(len(calls.answers)):
-            calls.serve(number)
+        for number in range(count):
+            serve(number)
         return
-    _run_clients(calls, concurrency)
-
-
-def _run_clients(calls: _Calls, concurrency: int) -> None:
-    """Share the calls among threads; the first failure of any stops all and is raised here."""
     numbers = itertools.count()  # next() of a count is atomic under the GIL
     failures: list[BaseException] = []
 
     def client() -> None:
-        while not failures and (number := next(numbers)) < len(calls.answers):
+        while not failures and (number := next(numbers)) < count:
             try:
-                calls.serve(number)
+                serve(number)
             except BaseException as failure:
                 failures.append(failure)
 

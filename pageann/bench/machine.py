@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cpu_seconds", "describe_machine", "rss_bytes"]
+__all__ = ["cpu_seconds", "describe_machine", "describe_storage", "rss_bytes"]
 
 _PACKAGES = ("pageann", "numpy", "numba", "faiss-cpu")
 
@@ -38,11 +38,57 @@ def describe_machine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": _usable_cores(),
         "ram_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"],
     }
+
+
+def describe_storage(path: Path) -> dict[str, Any]:
+    """What ``path`` lies on, as far as the system tells: file system, disk model, scheduler, read-ahead."""
+    filesystem, device = _mount_of(path.resolve())
+    queue = _queue_folder(path)
+    facts: dict[str, Any] = {"filesystem": filesystem, "device": Path(device).name if device else ""}
+    for name, file in (
+        ("scheduler", "scheduler"),
+        ("read_ahead_kib", "read_ahead_kb"),
+        ("rotational", "rotational"),
+    ):
+        facts[name] = _first_line(queue / file) if queue else ""
+    facts["model"] = _first_line(queue.parent / "device" / "model") if queue else ""
+    return facts
+
+
+def _mount_of(path: Path) -> tuple[str, str]:
+    """``(file system, device)`` of the innermost mount that holds ``path``; empty where unknown."""
+    try:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return "", ""
+    best, found = -1, ("", "")
+    for device, place, filesystem, *_ in (line.split() for line in lines):
+        if path.is_relative_to(place) and len(place) >= best:
+            best, found = len(place), (filesystem, device)
+    return found
+
+
+def _queue_folder(path: Path) -> Path | None:
+    """The folder in which Linux describes the request queue of the disk below ``path``."""
+    try:
+        number = os.stat(path).st_dev
+        block = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+    except OSError:
+        return None
+    return next((each / "queue" for each in (block, block.parent) if (each / "queue").is_dir()), None)
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _usable_cores() -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["BenchOptions", "Target"]
+__all__ = ["COLD", "WARM", "BenchOptions", "Load", "Opening", "Target"]
+
+WARM, COLD = "warm", "cold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,43 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """How queries arrive."""
+
+    concurrency: int
+    """Clients, each with one call in flight."""
+    rate: float | None = None
+    """Queries a second that arrive whether or not earlier ones are answered; None: a closed loop."""
+
+    @property
+    def label(self) -> str:
+        """``8 clients`` or ``8 clients, 500 queries/s``."""
+        clients = f"{self.concurrency} clients"
+        return clients if self.rate is None else f"{clients}, {self.rate:g} queries/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How the index is opened for a run."""
+
+    memory: str | None
+    """The budget as it was written; None is the one built for."""
+    threads: int | None
+    start: str = WARM
+    """``warm``: after a warm-up; ``cold``: just opened, its files dropped from the page cache."""
+
+    @property
+    def label(self) -> str:
+        """``memory 30%``, and what else is not as usual."""
+        parts = [f"memory {self.memory or 'as built'}"]
+        if self.threads is not None:
+            parts.append(f"{self.threads} threads")
+        if self.start == COLD:
+            parts.append(COLD)
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class BenchOptions:
     """The options of ``pageann bench``; see there."""
 
@@ -33,14 +74,18 @@ class BenchOptions:
     """Used where ``efforts`` is empty; 0.95 where this is empty too."""
     memories: tuple[str, ...] = ()
     """Budgets to open the index with, one after the other; empty is the budget built for."""
+    threads: tuple[int, ...] = ()
+    """Numbers of threads to search with; empty is every core allowed."""
+    starts: tuple[str, ...] = (WARM,)
     concurrencies: tuple[int, ...] = (1,)
+    rates: tuple[float | None, ...] = (None,)
+    repeats: int = 1
     batch: int = 1
     """Queries of one call."""
     limit: int | None = None
     groups: str | None = None
     seed: int = 0
     io: str = "auto"
-    threads: int | None = None
     column: str | None = None
     dataset: str | None = None
 
@@ -52,6 +97,23 @@ class BenchOptions:
         return tuple(Target(recall, None) for recall in self.recalls or (0.95,))
 
     @property
-    def budgets(self) -> tuple[str | None, ...]:
-        """The memory budgets to open with; None is the one built for."""
-        return self.memories or (None,)
+    def loads(self) -> tuple[Load, ...]:
+        """Every number of clients with every rate."""
+        return tuple(Load(*pair) for pair in itertools.product(self.concurrencies, self.rates))
+
+    @property
+    def openings(self) -> tuple[Opening, ...]:
+        """Every budget with every number of threads, warm and cold."""
+        return tuple(
+            Opening(*one)
+            for one in itertools.product(self.memories or (None,), self.threads or (None,), self.starts)
+        )
+
+    def sessions(self) -> Iterator[tuple[Opening, tuple[tuple[Target, Load], ...]]]:
+        """Each opening of the index and the runs made on it; a cold start serves one run only."""
+        runs = tuple(itertools.product(self.targets, self.loads))
+        for opening in self.openings:
+            if opening.start == COLD:
+                yield from ((opening, (run,)) for run in runs)
+            else:
+                yield opening, runs

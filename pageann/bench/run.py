@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pageann
+from pageann.bench.cold import forget_files
 from pageann.bench.device import probe_device
+from pageann.bench.figures import loop_figures, merged
 from pageann.bench.inputs import BenchInputs, read_inputs
-from pageann.bench.loop import LoopResult, closed_loop
-from pageann.bench.machine import describe_machine, rss_bytes
-from pageann.bench.options import BenchOptions, Target
-from pageann.bench.recall import bootstrap_interval, true_distances
+from pageann.bench.loop import run_loop
+from pageann.bench.machine import describe_machine, describe_storage, rss_bytes
+from pageann.bench.options import COLD, BenchOptions, Load, Opening, Target
+from pageann.bench.recall import true_distances
 from pageann.bench.scan import SCAN_ROWS, scan_cpu_us
-from pageann.datasets.truth import recall_at_k
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.pagefile import read_page_file_header
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "measure"]
 
 SCHEMA = "pageann.bench/1"
-_LATENCY_POINTS = (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9))
 
 Say = Callable[[str], None]
 
@@ -38,19 +39,24 @@ def measure(options: BenchOptions, say: Say) -> dict[str, Any]:
 
     ``say`` is told each run as it begins.
     """
-    with _opened(options, options.budgets[0]) as index:
+    with _opened(options, options.openings[0]) as index:
         inputs = read_inputs(options, index.rows)
         truth = true_distances(index, inputs, options.truth)
         facts, dim = index.describe(), index.dim
+        index.search(inputs.queries[:1], options.k)  # a cold start is one of the index, not of the compiler
+    machine = describe_machine()
     scan_before = scan_cpu_us(dim)
-    runs = list(_runs(options, inputs, truth, say))
+    runs = _all_runs(options, inputs, truth, say)
     scan_us = math.sqrt(scan_before * scan_cpu_us(dim))
+    probe = _probe(options.index)
     for run in runs:
         run["scan_ratio"] = run["cpu_us"] / scan_us
+        run["device_share"] = run["qps"] * run["reads"] / probe["reads_per_second_best"]
     return {
         "schema": SCHEMA,
-        "machine": {**describe_machine(), "scan_rows": SCAN_ROWS, "scan_cpu_us": scan_us},
-        "device_probe": _probe(options.index),
+        "machine": {**machine, "scan_rows": SCAN_ROWS, "scan_cpu_us": scan_us},
+        "storage": describe_storage(Path(options.index)),
+        "device_probe": probe,
         "dataset": {
             "queries": options.queries,
             "truth": options.truth,
@@ -63,60 +69,63 @@ def measure(options: BenchOptions, say: Say) -> dict[str, Any]:
     }
 
 
-def _opened(options: BenchOptions, memory: str | None) -> Index:
-    return pageann.open(options.index, memory=memory, io=options.io, threads=options.threads)
+def _opened(options: BenchOptions, opening: Opening) -> Index:
+    return pageann.open(options.index, memory=opening.memory, io=options.io, threads=opening.threads)
 
 
-def _runs(
+def _all_runs(
     options: BenchOptions, inputs: BenchInputs, truth: NDArray[np.float64], say: Say
+) -> list[dict[str, Any]]:
+    """Every combination once, and then all of them again, so that a busy minute hits each alike."""
+    rounds = []
+    for number in range(options.repeats):
+        prefix = f"repeat {number + 1} of {options.repeats}: " if options.repeats > 1 else ""
+        rounds.append(list(_round(options, inputs, truth, prefix, say)))
+    return [merged(repeats) for repeats in zip(*rounds, strict=True)]
+
+
+def _round(
+    options: BenchOptions, inputs: BenchInputs, truth: NDArray[np.float64], prefix: str, say: Say
 ) -> Iterator[dict[str, Any]]:
-    for memory in options.budgets:
-        with _opened(options, memory) as index:
-            for target in options.targets:
-                for concurrency in options.concurrencies:
-                    say(f"memory {memory or 'as built'}, {target.label}, {concurrency} clients")
-                    loop = closed_loop(
-                        index,
-                        inputs.queries,
-                        options.k,
-                        target,
-                        concurrency=concurrency,
-                        batch=options.batch,
-                    )
-                    settings = {"memory": memory, "concurrency": concurrency, "batch": options.batch}
-                    yield {**settings, **_figures(options, target, loop, inputs, truth), **_memory(index)}
+    for opening, runs in options.sessions():
+        if opening.start == COLD:
+            forget_files(Path(options.index))
+        start = time.perf_counter()
+        with _opened(options, opening) as index:
+            open_seconds = time.perf_counter() - start
+            for target, load in runs:
+                say(f"{prefix}{opening.label}, {target.label}, {load.label}")
+                loop = run_loop(
+                    index,
+                    inputs.queries,
+                    options.k,
+                    target,
+                    load,
+                    batch=options.batch,
+                    warm_up=opening.start != COLD,
+                    seed=options.seed,
+                )
+                figures = loop_figures(loop, inputs, truth, options.seed)
+                yield {
+                    **_settings(options, opening, target, load),
+                    "effort": target.effort or loop.stats.means()["effort"],
+                    "open_seconds": open_seconds,
+                    **figures,
+                    **_memory(index),
+                }
 
 
-def _figures(
-    options: BenchOptions, target: Target, loop: LoopResult, inputs: BenchInputs, truth: NDArray[np.float64]
-) -> dict[str, Any]:
-    count = len(inputs.queries)
-    recalls = recall_at_k(loop.distances, truth, truth.shape[1])
-    means = loop.stats.means()
+def _settings(options: BenchOptions, opening: Opening, target: Target, load: Load) -> dict[str, Any]:
     return {
         "k": options.k,
+        "memory": opening.memory,
+        "threads": opening.threads,
+        "start": opening.start,
+        "concurrency": load.concurrency,
+        "rate": load.rate,
+        "batch": options.batch,
         "recall_target": target.recall,
-        "effort": target.effort if target.effort is not None else means["effort"],
-        "queries": count,
-        "recall": float(recalls.mean()),
-        "recall_ci": list(bootstrap_interval(recalls, inputs.groups, options.seed)),
-        "qps": count / loop.wall_seconds,
-        "latency_us": _latency(loop.latency_us),
-        "reads": means["reads"],
-        "kib": means["kib"],
-        "units": means["units"],
-        "hops": means["hops"],
-        "codes_scored": means["codes_scored"],
-        "pinned_hits": means["pinned_hits"],
-        "cpu_us": loop.cpu_seconds / count * 1e6,
-        "stopped": loop.stats.stops(),
-        "warnings": list(loop.stats.warnings),
     }
-
-
-def _latency(latency_us: NDArray[np.float64]) -> dict[str, float]:
-    points = {name: float(np.percentile(latency_us, share)) for name, share in _LATENCY_POINTS}
-    return {"mean": float(latency_us.mean()), **points}
 
 
 def _memory(index: Index) -> dict[str, int]:

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from pageann.cli.output import print_json, talk, until_closed
 from pageann.cli.parsing import (
+    Parser,
     Subparsers,
     add_command,
     add_container_options,
     comma_list,
     existing_text,
     fraction,
+    positive_float,
     positive_int,
 )
+
+if TYPE_CHECKING:
+    from pageann.bench.options import BenchOptions
 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Runs the queries in a closed loop: as many clients as --concurrency says, each with one call in flight,
-each call with --batch queries. One client runs in the main thread. Every combination of --memory,
---effort or --recall, and --concurrency is one run, warmed up first. Recall is judged by distance: the
-true distances are computed from the vectors of the index before anything is timed. CPU is user and
-system time of all threads. Prints a table; --json writes all figures (schema pageann.bench/1)."""
+Runs the queries with as many clients as --concurrency says, each with one call in flight, each call
+with --batch queries. One client runs in the main thread. With --rate the queries arrive by themselves,
+at random times, and waiting for a free client counts. Every combination of --memory, --threads, --start,
+--effort or --recall, --concurrency and --rate is one run, warmed up first unless it starts cold; all
+runs are made --repeats times over, and medians are kept. Recall is judged by distance: the true distances
+are computed from the vectors of the index before anything is timed. CPU is user and system time of all
+threads. Prints a table; --json writes all figures (schema pageann.bench/1), --csv the runs, --html a
+report with plots."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -31,6 +40,26 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "bench", "Measure recall, cost and latency of an index.", _DESCRIPTION, run
     )
     parser.add_argument("index", metavar="INDEX", type=existing_text, help="folder of the index")
+    _add_questions(parser)
+    _add_combinations(parser)
+    parser.add_argument(
+        "--repeats", type=positive_int, default=1, metavar="N", help="make every run N times (default: 1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of arrivals and bootstrap (default: 0)"
+    )
+    parser.add_argument(
+        "--io", choices=("auto", "uring", "threads", "aio"), default="auto", help="how pages are read"
+    )
+    _add_comparison(parser)
+    add_container_options(parser, "queries")
+    parser.add_argument("--json", metavar="OUT", help="write all figures to this file; - is stdout")
+    parser.add_argument("--csv", metavar="OUT", help="write the runs to this file, a line each")
+    parser.add_argument("--html", metavar="OUT", help="write a report with plots to this file")
+
+
+def _add_questions(parser: Parser) -> None:
+    """What is asked, and what is right."""
     parser.add_argument(
         "--queries", metavar="FILE", required=True, help="file of query vectors, in any input format"
     )
@@ -41,6 +70,14 @@ def add_parser(subparsers: Subparsers) -> None:
         help="ids of the true neighbours: integers, (queries, k or more)",
     )
     parser.add_argument("--k", type=positive_int, default=10, metavar="N", help="rows to find (default: 10)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="use the first N queries only")
+    parser.add_argument(
+        "--groups", metavar="FILE.npy", help="group of each query, for the confidence interval of recall"
+    )
+
+
+def _add_combinations(parser: Parser) -> None:
+    """The options of which every combination is a run."""
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--effort", type=comma_list(positive_int), metavar="N,...", help="efforts to run with"
@@ -55,35 +92,123 @@ def add_parser(subparsers: Subparsers) -> None:
         help="memory budgets (default: as built)",
     )
     parser.add_argument(
+        "--threads",
+        type=comma_list(positive_int),
+        metavar="N,...",
+        help="threads to search with (default: the cores allowed)",
+    )
+    parser.add_argument(
+        "--start",
+        type=comma_list(_start),
+        default=["warm"],
+        metavar="warm,cold",
+        help="after a warm-up, or just opened with its files out of the page cache (default: warm)",
+    )
+    parser.add_argument(
         "--concurrency",
         type=comma_list(positive_int),
-        default=[1],
         metavar="N,...",
-        help="clients (default: 1)",
+        help="clients (default: 1; 64 with --rate)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=comma_list(_rate),
+        default=[None],
+        metavar="N,...",
+        help="queries a second that arrive by themselves; max is as fast as they are answered (default: max)",
     )
     parser.add_argument(
         "--batch", type=positive_int, default=1, metavar="N", help="queries a call (default: 1)"
     )
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="use the first N queries only")
+
+
+def _add_comparison(parser: Parser) -> None:
     parser.add_argument(
-        "--groups", metavar="FILE.npy", help="group of each query, for the confidence interval of recall"
+        "--compare",
+        type=comma_list(existing_text),
+        metavar="NAME,...",
+        help="also ask faiss-hnsw, faiss-ivf, hnswlib, usearch, lancedb, zvec, diskannpy, each in"
+        " processes of its own, beside an index of ours that is built and opened for each --memory",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (default: 0)")
     parser.add_argument(
-        "--io", choices=("auto", "uring", "threads", "aio"), default="auto", help="how pages are read"
+        "--compare-folder",
+        metavar="DIR",
+        default="pageann-compare",
+        help="where their data and builds are kept (default: pageann-compare)",
     )
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="threads to search with")
-    add_container_options(parser, "queries")
-    parser.add_argument("--json", metavar="OUT", help="write all figures to this file; - is stdout")
+    parser.add_argument(
+        "--compare-cap",
+        metavar="SIZE",
+        help="hard limit on what each may take over interpreter and imports: 64MiB, or 40%% of the vectors"
+        " (needs root and memory cgroups; says so where it cannot be enforced)",
+    )
+    parser.add_argument(
+        "--compare-seconds",
+        type=positive_float,
+        default=300.0,
+        metavar="N",
+        help="give up a run of theirs after so long (default: 300)",
+    )
+
+
+def _start(text: str) -> str:
+    if text not in ("warm", "cold"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither warm nor cold")
+    return text
+
+
+def _rate(text: str) -> float | None:
+    return None if text == "max" else positive_float(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print or write the figures."""
-    from pageann.bench.options import BenchOptions
-    from pageann.bench.report import table, write_json
+    from pageann.bench.report import table
     from pageann.bench.run import measure
 
-    options = BenchOptions(
+    options = _options(arguments)
+    figures = measure(options, talk)
+    if arguments.compare:
+        figures["comparison"] = _compare(arguments, options)
+    with until_closed():
+        if arguments.json == "-":
+            print_json(figures, indent=2)
+        else:
+            print(table(figures))
+    _write_files(arguments, figures)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace, options: BenchOptions) -> dict[str, Any]:
+    from pageann.bench.compare import CompareOptions, compare
+
+    wanted = CompareOptions(
+        tuple(arguments.compare), arguments.compare_folder, arguments.compare_cap, arguments.compare_seconds
+    )
+    return compare(options, wanted, talk)
+
+
+def _write_files(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
+    from pageann.bench.page import write_html
+    from pageann.bench.report import write_json
+    from pageann.bench.spreadsheet import write_csv
+
+    json = None if arguments.json == "-" else arguments.json
+    for path, write, what in (
+        (json, write_json, "figures are"),
+        (arguments.csv, write_csv, "runs are"),
+        (arguments.html, write_html, "the report is"),
+    ):
+        if path:
+            write(figures, path)
+            talk(f"{what} in {path}")
+
+
+def _options(arguments: argparse.Namespace) -> BenchOptions:
+    from pageann.bench.options import BenchOptions
+
+    open_loop = any(rate is not None for rate in arguments.rate)
+    return BenchOptions(
         index=arguments.index,
         queries=arguments.queries,
         truth=arguments.truth,
@@ -91,23 +216,16 @@ def run(arguments: argparse.Namespace) -> int:
         efforts=tuple(arguments.effort or ()),
         recalls=tuple(arguments.recall or ()),
         memories=tuple(arguments.memory or ()),
-        concurrencies=tuple(arguments.concurrency),
+        threads=tuple(arguments.threads or ()),
+        starts=tuple(arguments.start),
+        concurrencies=tuple(arguments.concurrency or [64 if open_loop else 1]),
+        rates=tuple(arguments.rate),
+        repeats=arguments.repeats,
         batch=arguments.batch,
         limit=arguments.limit,
         groups=arguments.groups,
         seed=arguments.seed,
         io=arguments.io,
-        threads=arguments.threads,
         column=arguments.column,
         dataset=arguments.dataset,
     )
-    figures = measure(options, talk)
-    with until_closed():
-        if arguments.json == "-":
-            print_json(figures, indent=2)
-        else:
-            print(table(figures))
-    if arguments.json and arguments.json != "-":
-        write_json(figures, arguments.json)
-        talk(f"figures are in {arguments.json}")
-    return 0

@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pageann.cli.interrupt import stop_on_interrupt
-from pageann.cli.output import print_json, until_closed
+from pageann.cli.output import print_json, talk, until_closed
 from pageann.cli.parsing import Subparsers, add_command, add_container_options, existing_text, positive_int
 from pageann.cli.progress import progress_on
+from pageann.errors import BuildCancelled
 
 if TYPE_CHECKING:
     from pageann.results import BuildReport
@@ -19,6 +20,8 @@ _DESCRIPTION = """\
 INPUT is a .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .f16bin, .hdf5, .parquet, .arrow or .feather
 file of float32, float16, int8 or uint8 vectors. INDEX is the folder to write. An index that is there
 is replaced by the new version in one step, after the build; until then it can be searched.
+A build that was stopped (Ctrl-C, a signal, a full disk) goes on where it was when the same command
+is given again.
 Ends with a report on stdout."""
 
 
@@ -54,6 +57,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--threads", type=positive_int, metavar="N", help="threads (default: the cores allowed)"
     )
+    parser.add_argument(
+        "--no-resume", action="store_true", help="start over where an earlier build was stopped"
+    )
     parser.add_argument("--no-replace", action="store_true", help="refuse when an index is there already")
     add_container_options(parser, "vectors", ids=True)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -61,7 +67,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build, drawing progress on stderr, and print the report."""
-    report = _build(arguments)
+    try:
+        report = _build(arguments)
+    except BuildCancelled:
+        if not arguments.no_resume:
+            talk("the same command goes on from here")
+        raise
     with until_closed():
         if arguments.json:
             print_json(report.to_dict(), indent=2)
@@ -83,6 +94,8 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
     with stop_on_interrupt() as stop, progress_on() as draw:
 
         def progress(event: pageann.Progress) -> bool:
+            if event.note:
+                talk(event.note)
             if not stop.asked:
                 draw(event)
             return not stop.asked
@@ -99,4 +112,5 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
             threads=arguments.threads,
             progress=progress,
             replace=not arguments.no_replace,
+            resume=not arguments.no_resume,
         )

@@ -6,7 +6,7 @@
 | 1 | ``verify`` found damage |
 | 2 | the user's mistake: an option, an input, a path |
 | 3 | the index is damaged (any command but ``verify``) |
-| 4 | the environment: disk full, I/O error, permission, memory, another builder, a package not installed |
+| 4 | the environment: disk, permission, memory, another builder, a package or a service that is not there |
 | 130 | interrupted |
 """
 
@@ -18,7 +18,21 @@ import sys
 from collections.abc import Sequence
 
 from pageann import __version__
-from pageann.cli import bench, build, export, inspect, search, verify, warmup
+from pageann.cli import (
+    bench,
+    build,
+    datasets,
+    explain,
+    export,
+    inspect,
+    optimize,
+    plan,
+    search,
+    serve,
+    tune,
+    verify,
+    warmup,
+)
 from pageann.cli.output import talk
 from pageann.cli.parsing import USER_MISTAKE, Parser
 from pageann.errors import (
@@ -26,7 +40,10 @@ from pageann.errors import (
     DamagedIndex,
     IndexLocked,
     MissingDependency,
+    Overloaded,
     PageANNError,
+    ServiceError,
+    ServiceUnavailable,
     StorageError,
 )
 
@@ -36,7 +53,29 @@ INDEX_DAMAGED = 3
 ENVIRONMENT = 4
 INTERRUPTED = 130
 
-_COMMANDS = (build, search, bench, inspect, verify, export, warmup)
+_COMMANDS = (
+    build,
+    search,
+    bench,
+    explain,
+    tune,
+    optimize,
+    inspect,
+    verify,
+    export,
+    plan,
+    warmup,
+    serve,
+    datasets,
+)
+_OF_THE_ENVIRONMENT = (
+    StorageError,
+    IndexLocked,
+    MissingDependency,
+    Overloaded,
+    ServiceError,
+    ServiceUnavailable,
+)
 _MISTAKEN_PATHS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
@@ -87,7 +126,7 @@ def _run(parsed: argparse.Namespace) -> int:
 def _exit_code(error: PageANNError) -> int:
     if isinstance(error, DamagedIndex):
         return INDEX_DAMAGED
-    if isinstance(error, (StorageError, IndexLocked, MissingDependency)):
+    if isinstance(error, _OF_THE_ENVIRONMENT):
         return ENVIRONMENT
     return USER_MISTAKE
 

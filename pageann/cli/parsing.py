@@ -22,6 +22,7 @@ __all__ = [
     "fraction",
     "positive_float",
     "positive_int",
+    "whole_number",
 ]
 
 USER_MISTAKE = 2
@@ -61,6 +62,13 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
+
+
+def whole_number(text: str) -> int:
+    """A whole number of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def positive_float(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Progress of a build on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a build on stderr: a bar of the whole build on a terminal, a line a phase elsewhere."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _update(bar: Bar, task: TaskID, event: Progress) -> None:
     bar.update(
         task,
         description=f"[{event.phase_number}/{event.phase_count}] {event.phase}",
-        completed=event.done,
-        total=event.total or None,
+        completed=event.fraction or event.done / max(1, event.total),
+        total=1.0 if event.fraction or event.total else None,
         pace=_pace(event),
     )

@@ -28,7 +28,7 @@ stdout is data, stderr is talk. Sizes are written `64MiB`, `2GB` or `30%` (of th
 | 1 | `verify` found damage |
 | 2 | a mistake in an option, an input or a path |
 | 3 | the index is damaged (any command but `verify`) |
-| 4 | the environment: disk full, I/O error, permission, memory, another builder, a package not installed |
+| 4 | the environment: disk, permission, memory, another builder, a package or a service that is not there |
 | 130 | interrupted |
 
 Every failure is one line on stderr that begins with `pageann: error:`."""
@@ -43,10 +43,19 @@ def reference_text() -> str:
 
 
 def _commands() -> dict[str, Parser]:
-    for action in program_parser()._actions:
+    """Every parser that does something, by its words: ``build``, ``datasets fetch``."""
+    found: dict[str, Parser] = {}
+    for name, parser in _below(program_parser()).items():
+        parts = _below(parser)
+        found.update({f"{name} {part}": each for part, each in parts.items()} or {name: parser})
+    return found
+
+
+def _below(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+    for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
-    raise AssertionError("the program has commands")
+    return {}
 
 
 def _command_lines(name: str, parser: Parser) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""``pageann search``: the nearest rows of each query of a file."""
+"""``pageann search``: the nearest rows of each query of a file, by an index here or one behind a service."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from pageann.cli.output import print_json, talk, until_closed
@@ -18,12 +19,14 @@ from pageann.cli.parsing import (
     positive_float,
     positive_int,
 )
+from pageann.cli.service import add_server_options, connect, refuse_without_server
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from pageann.api import Index
+    from pageann.client import Client
     from pageann.results import QueryStats, RangeResult, SearchResult
 
 __all__ = ["add_parser", "run"]
@@ -33,13 +36,21 @@ _BLOCK_ROWS = 1000
 _DESCRIPTION = """\
 Prints one line a query: the number of the query, then `id:distance` of each row found, nearest first,
 separated by tabs. Distances are exact: squared Euclidean, minus the inner product, or one minus the
-cosine. With --json, one object a line, with the cost of the query."""
+cosine. With --json, one object a line, with the cost of the query.
+
+With --server the index is one that a `pageann serve` holds; INDEX is then left out."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command."""
     parser = add_command(subparsers, "search", "Find the nearest rows of each query.", _DESCRIPTION, run)
-    parser.add_argument("index", metavar="INDEX", type=existing_text, help="folder of the index")
+    parser.add_argument(
+        "folder",
+        metavar="INDEX",
+        nargs="?",
+        type=existing_text,
+        help="folder of the index (without --server)",
+    )
     parser.add_argument(
         "--queries", metavar="FILE", required=True, help="file of query vectors, in any input format"
     )
@@ -56,6 +67,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use the first N queries only")
     add_open_options(parser)
+    add_server_options(parser)
     add_container_options(parser, "queries")
     parser.add_argument(
         "--output-ids", metavar="FILE.npy", help="also write the ids as an array of (queries, k)"
@@ -74,16 +86,13 @@ def _add_quality_options(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search block by block, printing as answers come."""
-    import pageann
     from pageann.errors import InvalidArgument
 
     if arguments.radius is not None and arguments.output_ids:
         raise InvalidArgument(
             "--output-ids writes an array of k ids a query, which --radius does not give; drop one"
         )
-    with pageann.open(
-        arguments.index, memory=arguments.memory, io=arguments.io, threads=arguments.threads
-    ) as index:
+    with _opened(arguments) as index:
         answers = _Answers(arguments.output_ids is not None)
         with until_closed():
             for first, queries in _query_blocks(arguments):
@@ -92,6 +101,19 @@ def run(arguments: argparse.Namespace) -> int:
             answers.save_ids(arguments.output_ids)
     answers.summarise()
     return 0
+
+
+def _opened(arguments: argparse.Namespace) -> AbstractContextManager[Index | Client]:
+    """The index on the disk, or a client of the one behind ``--server``."""
+    if arguments.server is not None:
+        return connect(arguments)
+    import pageann
+    from pageann.errors import InvalidArgument
+
+    if arguments.folder is None:
+        raise InvalidArgument("no index to search; give its folder, or a service with --server HOST:PORT")
+    refuse_without_server(arguments)
+    return pageann.open(arguments.folder, memory=arguments.memory, io=arguments.io, threads=arguments.threads)
 
 
 def _query_blocks(arguments: argparse.Namespace) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -106,7 +128,9 @@ def _query_blocks(arguments: argparse.Namespace) -> Iterator[tuple[int, NDArray[
         yield first, block[: limit - first]
 
 
-def _search(index: Index, queries: NDArray[Any], arguments: argparse.Namespace) -> SearchResult | RangeResult:
+def _search(
+    index: Index | Client, queries: NDArray[Any], arguments: argparse.Namespace
+) -> SearchResult | RangeResult:
     radius: float | None = arguments.radius
     return index.search(
         queries,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pageann.bench.loop import closed_loop
-from pageann.bench.options import Target
+from pageann.bench.loop import run_loop
+from pageann.bench.options import Load, Target
 from pageann.errors import DamagedIndex
 from tests.reference.exact_index import ExactIndex
 
@@ -57,7 +57,7 @@ def watched(index: ExactIndex) -> WatchedIndex:
 def test_answers_stand_in_the_order_of_the_queries(
     watched: WatchedIndex, index: ExactIndex, concurrency: int, batch: int
 ) -> None:
-    loop = closed_loop(watched, QUERIES, 10, Target(None, 20), concurrency=concurrency, batch=batch)  # type: ignore[arg-type]
+    loop = run_loop(watched, QUERIES, 10, Target(None, 20), Load(concurrency), batch=batch)  # type: ignore[arg-type]
     assert np.array_equal(loop.distances, index.search(QUERIES, 10).distances)
     assert len(loop.stats) == len(loop.latency_us) == len(QUERIES)
     assert (loop.latency_us > 0).all()
@@ -65,7 +65,7 @@ def test_answers_stand_in_the_order_of_the_queries(
 
 
 def test_each_query_is_asked_once_after_the_warm_up(watched: WatchedIndex) -> None:
-    closed_loop(watched, QUERIES, 10, Target(0.9, None), concurrency=3, batch=1)  # type: ignore[arg-type]
+    run_loop(watched, QUERIES, 10, Target(0.9, None), Load(3), batch=1)  # type: ignore[arg-type]
     asked = np.concatenate(watched.asked)
     warm_up, timed = asked[: len(QUERIES)], asked[len(QUERIES) :]
     for rows in (warm_up, timed):
@@ -73,7 +73,7 @@ def test_each_query_is_asked_once_after_the_warm_up(watched: WatchedIndex) -> No
 
 
 def test_one_client_is_the_main_thread(watched: WatchedIndex) -> None:
-    closed_loop(watched, QUERIES, 10, Target(0.9, None), concurrency=1, batch=1)  # type: ignore[arg-type]
+    run_loop(watched, QUERIES, 10, Target(0.9, None), Load(1), batch=1)  # type: ignore[arg-type]
     assert watched.threads == {threading.get_ident()}
     assert watched.most_in_flight == 1
 
@@ -81,7 +81,7 @@ def test_one_client_is_the_main_thread(watched: WatchedIndex) -> None:
 def test_clients_work_at_the_same_time(watched: WatchedIndex) -> None:
     watched.meeting = threading.Barrier(4)
     queries = QUERIES[:36]
-    closed_loop(watched, queries, 10, Target(0.9, None), concurrency=4, batch=1)  # type: ignore[arg-type]
+    run_loop(watched, queries, 10, Target(0.9, None), Load(4), batch=1)  # type: ignore[arg-type]
     assert watched.most_in_flight == 4
 
 
@@ -94,5 +94,10 @@ def test_a_failure_of_any_client_is_the_failure_of_the_loop(
 
     monkeypatch.setattr(ExactIndex, "search", damaged_search)
     with pytest.raises(DamagedIndex):
-        closed_loop(watched, QUERIES, 10, Target(0.9, None), concurrency=concurrency, batch=1)  # type: ignore[arg-type]
+        run_loop(watched, QUERIES, 10, Target(0.9, None), Load(concurrency), batch=1)  # type: ignore[arg-type]
     assert len(watched.asked) <= concurrency
+
+
+def test_a_cold_start_has_no_warm_up(watched: WatchedIndex) -> None:
+    run_loop(watched, QUERIES, 10, Target(0.9, None), Load(1), batch=1, warm_up=False)  # type: ignore[arg-type]
+    assert np.array_equal(np.concatenate(watched.asked), QUERIES)

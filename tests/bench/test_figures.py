@@ -21,7 +21,7 @@ from tests.reference.exact_index import LEDGER, ExactIndex, ExactLibrary
 RUN_KEYS = {
     "k", "recall_target", "effort", "memory_bytes", "concurrency", "queries", "recall", "recall_ci", "qps",
     "latency_us", "reads", "kib", "units", "hops", "codes_scored", "cpu_us", "scan_ratio", "resident_bytes",
-    "rss_bytes",
+    "rss_bytes", "threads", "start", "rate", "repeats", "spread", "open_seconds", "device_share",
 }  # fmt: skip
 PROBE = {
     "driver": "threads",
@@ -32,6 +32,21 @@ PROBE = {
     "depth": 64,
     "reads_per_second_at_depth": 100_000.0,
     "cpu_us_per_read_at_depth": 4.0,
+    "reads_per_second_best": 120_000.0,
+    "depths": [
+        {
+            "depth": 1,
+            "reads_per_second": 12e3,
+            "round_us": {"p50": 80.0, "p99": 200.0},
+            "cpu_us_per_read": 10.0,
+        },
+        {
+            "depth": 64,
+            "reads_per_second": 12e4,
+            "round_us": {"p50": 700.0, "p99": 900.0},
+            "cpu_us_per_read": 4.0,
+        },
+    ],
 }
 
 
@@ -70,6 +85,7 @@ def test_figures_of_a_run(figures: dict[str, Any]) -> None:
     assert (run["memory_bytes"], run["resident_bytes"]) == (LEDGER.budget_bytes, LEDGER.total)
     assert run["rss_bytes"] > 10 << 20
     assert run["recall_target"] is None
+    assert run["device_share"] == pytest.approx(run["qps"] * 3 / 120_000)
     assert run["scan_ratio"] == pytest.approx(run["cpu_us"] / 800)
     assert 0 < run["latency_us"]["p50"] <= run["latency_us"]["p999"]
     assert 0 < run["qps"] * run["latency_us"]["mean"] / 1e6 <= 1.001  # share of the time spent in calls
@@ -96,6 +112,29 @@ def test_fewer_rows_than_k(probed: None, library: ExactLibrary, options: BenchOp
     np.save(options.truth, library.index.search(queries, 5).ids)
     (run,) = bench_run.measure(options, lambda text: None)["runs"]
     assert run["recall"] == 1.0
+
+
+def test_repeats_give_medians_and_their_range(
+    probed: None, library: ExactLibrary, options: BenchOptions
+) -> None:
+    said: list[str] = []
+    (run,) = bench_run.measure(replace(options, repeats=3), said.append)["runs"]
+    low, high = run["spread"]["qps"]
+    assert (run["repeats"], run["recall"], run["spread"]["recall"]) == (3, 1.0, [1.0, 1.0])
+    assert low <= run["qps"] <= high
+    assert said[0].startswith("repeat 1 of 3: ")
+    assert len(said) == 3
+
+
+def test_threads_and_starts_are_runs_of_their_own(
+    probed: None, library: ExactLibrary, options: BenchOptions
+) -> None:
+    grid = replace(options, threads=(1, 2), starts=("warm", "cold"), efforts=(20, 40))
+    runs = bench_run.measure(grid, lambda text: None)["runs"]
+    found = [(run["threads"], run["start"], run["effort"]) for run in runs]
+    assert found == [(t, s, e) for t in (1, 2) for s in ("warm", "cold") for e in (20, 40)]
+    opened = [call[2]["threads"] for call in library.calls]
+    assert opened == [1, 1, 1, 1, 2, 2, 2]  # the facts; then once for warm runs and anew for each cold one
 
 
 def test_each_run_is_announced(probed: None, library: ExactLibrary, options: BenchOptions) -> None:

@@ -38,6 +38,7 @@ def test_defaults(program: Program, library: ExactLibrary, base: Path) -> None:
         "seed": 0,
         "threads": None,
         "replace": True,
+        "resume": True,
     }
 
 
@@ -45,7 +46,7 @@ def test_every_option_reaches_the_library(program: Program, library: ExactLibrar
     ids = base.with_name("ids.npy")
     np.save(ids, np.arange(100, 150))
     given = "--metric ip --memory 64MiB --build-memory 1200MiB --page-bytes 8KiB --seed 7 --threads 2"
-    given += " --no-replace"
+    given += " --no-replace --no-resume"
     assert program("build", base, "out.pageann", *given.split(), "--ids", ids).code == 0
     options = library.calls[0][2]
     assert np.array_equal(options.pop("ids"), np.arange(100, 150))
@@ -57,6 +58,7 @@ def test_every_option_reaches_the_library(program: Program, library: ExactLibrar
         "seed": 7,
         "threads": 2,
         "replace": False,
+        "resume": False,
     }
 
 
@@ -95,8 +97,9 @@ def test_first_interrupt_stops_at_the_next_report_of_progress(
     outcome = program("build", base, "out.pageann")
     assert outcome.code == 130
     assert library.phases_reported == 2
-    assert outcome.err.splitlines()[-2:] == [
+    assert outcome.err.splitlines()[-3:] == [
         "pageann: stopping; nothing will be published (Ctrl-C again stops at once)",
+        "pageann: the same command goes on from here",
         "pageann: cancelled; nothing was published",
     ]
     assert signal.getsignal(signal.SIGINT) is before

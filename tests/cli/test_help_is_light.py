@@ -11,7 +11,18 @@ import sys
 
 import pytest
 
-COMMANDS = ("build", "search", "bench", "inspect", "verify", "export", "warmup")
+COMMANDS = (
+    "build",
+    "search",
+    "bench",
+    "explain",
+    "tune",
+    "optimize",
+    "inspect",
+    "verify",
+    "export",
+    "warmup",
+)
 PROGRAM = """
 import sys
 from pageann.cli.main import main

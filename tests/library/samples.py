@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,17 @@ class Sample:
     base: NDArray[Any]
     queries: NDArray[Any]
     ids: NDArray[Any]
+    opener: Callable[..., pageann.Index] = pageann.open
+    """How tests open it: by the library, or as a client of a service, which must do the same."""
 
     def open(self, memory: Any = None, **options: Any) -> pageann.Index:
         """The index, open, with two threads unless told otherwise."""
-        return pageann.open(self.path, memory=memory, **{"threads": 2, **options})
+        return self.opener(self.path, memory=memory, **{"threads": 2, **options})
 
     def least_bytes(self, threads: int = 2) -> int:
         """The least budget that works, as the refusal of a hopeless one names it."""
         with pytest.raises(pageann.BudgetTooSmall) as caught:
-            self.open(1, threads=threads)
+            pageann.open(self.path, memory=1, threads=threads)
         assert str(caught.value.required_bytes) in str(caught.value)
         return caught.value.required_bytes
 

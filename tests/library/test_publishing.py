@@ -119,7 +119,11 @@ def test_cancelling_in_any_phase_leaves_nothing(tmp_path: Path) -> None:
     assert len(phases) >= 8
     for phase in phases:
         with pytest.raises(pageann.BuildCancelled):
-            build(tmp_path / "index", progress=lambda progress, last=phase: progress.phase != last)
+            build(
+                tmp_path / "index",
+                progress=lambda progress, last=phase: progress.phase != last,
+                resume=False,
+            )
         assert not (tmp_path / "index").exists(), phase
 
 
@@ -127,7 +131,7 @@ def test_cancelling_keeps_the_version_before(tmp_path: Path) -> None:
     path = tmp_path / "index"
     build(path)
     with pytest.raises(pageann.BuildCancelled):
-        build(path, OTHER, progress=lambda progress: progress.phase != "publishing")
+        build(path, OTHER, progress=lambda progress: progress.phase != "publishing", resume=False)
     assert names(path) == ["CURRENT", "manifest-000001.json", "seg-000001"]
     assert pageann.verify(path) == []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -103,6 +104,7 @@ class Segment:
     reps: Coded | None
     id_bytes: bytes
     calibration: Mapping[str, Any]
+    pin_order: NDArray[np.int32]
 
     @property
     def shape(self) -> Mapping[str, Any]:
@@ -252,6 +254,7 @@ def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segmen
     pages = read_page_file(files["pages.bin"])
     exact = read_page_file(files["vectors.bin"]) if shape["quantised"] else pages
     _check_shape(shape, pages, exact)
+    calibration, pins = revised(files, "calibration.json"), revised(files, "pins.bin")
     codes = {width: _read_coded(files[f"codes-{width:03d}.bin"], dim) for width in shape["code_bytes"]}
     return Segment(
         entry=entry,
@@ -261,8 +264,18 @@ def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segmen
         codes=codes,
         reps=_read_coded(files["reps.bin"], dim) if shape["rep_capacity"] else None,
         id_bytes=read_page_file(files["ids.bin"]).payload if "ids.bin" in files else b"",
-        calibration=json.loads(files.get("calibration.json", b"{}")),
+        calibration=json.loads(files.get(calibration, b"{}")),
+        pin_order=read_bundle(files.get(pins, files["router.bin"]))[1]["pin_order"],
     )
+
+
+def revised(files: Mapping[str, bytes], name: str) -> str:
+    """The name of what is read in the place of ``name``."""
+    stem, suffix = name.rsplit(".", 1)
+    found = [each for each in files if re.fullmatch(rf"{stem}-[0-9]{{6,}}\.{suffix}", each)]
+    demand(len(found) <= 1, f"one revision of {name} is listed")
+    demand(not found or name not in files, f"{name} is not listed beside its revision")
+    return found[0] if found else name
 
 
 def _check_shape(shape: Mapping[str, Any], pages: PageFile, exact: PageFile) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.navigation import Navigation, navigation_view
 from pageann.index.builder.parallel import one_blas_thread
+from pageann.index.builder.residency import Residency
 from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
 from pageann.index.kernels import state
 from pageann.index.search.load import LoadedSegment, Residence, load_segment
@@ -71,8 +74,11 @@ def build_small(
     folder.mkdir(parents=True)
     with one_blas_thread():
         navigation = navigation_view(vectors, metric, folder)
-        given = SegmentInput(vectors, navigation, metric, shape, rotate, seed, threads, TAG)
-        built = build_segment(given, folder, OsFiles(), lambda name: lambda done, total: None)
+        given = SegmentInput(vectors, metric, shape, rotate, seed, threads, TAG)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            store = Checkpoints(OsFiles(), Path(scratch), folder, Residency(1 << 30))
+            store.begin("test")
+            built = build_segment(given, folder, OsFiles(), lambda name: lambda done, total: None, store)
     entry = SegmentEntry(
         "seg-000001", len(vectors), vectors.shape[1], str(vectors.dtype), metric.label, TAG, built.files,
         {"shape": shape.to_json()},

@@ -129,7 +129,7 @@ def test_constants_lie_within_a_byte(coded: Coded) -> None:
 
 
 def test_threads_change_no_code(coded: Coded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pageann.index.builder.coding._BLOCK_ROWS", 500)
+    monkeypatch.setattr("pageann.index.builder.coding._BLOCK_BYTES", 30_000)
     one, three = coded.codes(4, threads=1), coded.codes(4, threads=3)
     assert (one.codes == three.codes).all()
     assert (one.low, one.step) == (three.low, three.step)

@@ -14,12 +14,11 @@ from pageann.datasets.synthetic import clustered
 from pageann.errors import BuildCancelled
 from pageann.index.builder.neighbours import neighbour_lists
 from pageann.index.builder.packing import (
-    balanced_order,
     centroids_of,
     pack,
     squared_norms,
-    tree_nodes,
 )
+from pageann.index.builder.trees import balanced_order, tree_nodes
 from tests.reference.packing_twin import energy, means
 from tests.reference.partition_twin import node_sizes
 from tests.reference.vector_sets import SEEDS, continuous, permutation, whole_numbers

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pageann.datasets.synthetic import clustered
-from pageann.index.builder import packing
-from pageann.index.builder.packing import balanced_order
+from pageann.index.builder import packing, trees
+from pageann.index.builder.trees import balanced_order
 from pageann.types import Metric
 from tests.reference.small_segment import build_small, small_shape
 from tests.reference.vector_sets import continuous
@@ -31,8 +31,9 @@ def segment_bytes(folder: Path, vectors: Any, metric: Metric, **options: Any) ->
 def test_segments_are_equal_to_the_byte(
     dtype: str, metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_SUBTREE_ROWS", 400)  # so that large nodes are split on several threads
+    monkeypatch.setattr(trees, "_MOST_SUBTREE_ROWS", 400)  # so that large nodes are split on several threads
     monkeypatch.setattr(packing, "_SWAP_BLOCK_ROWS", 700)
+    monkeypatch.setattr(packing, "_SWAP_PIECE_ROWS", 90)
     vectors, _ = clustered(3001, 12, dtype=dtype, queries=1, seed=2, clusters=20)
     first = segment_bytes(tmp_path / "one", vectors, metric, threads=1)
     assert {"pages.bin", "router.bin", "reps.bin", "codes-004.bin", "codes-002.bin"} == set(first)
@@ -50,7 +51,8 @@ def test_where_the_tree_is_handed_to_threads_does_not_matter(
 ) -> None:
     vectors = continuous(1, 2003, 6)
     expected = balanced_order(vectors, 10, 10, 5, 1)
-    monkeypatch.setattr(packing, "_SUBTREE_ROWS", subtree_rows)
+    monkeypatch.setattr(trees, "_MOST_SUBTREE_ROWS", subtree_rows)
+    monkeypatch.setattr(trees, "_CHUNK_BYTES", 2400)
     assert (balanced_order(vectors, 10, 10, 5, 2) == expected).all()
     assert sorted(expected.tolist()) == list(range(2003))
     assert np.any(expected != balanced_order(vectors, 10, 10, 6, 1))

@@ -6,6 +6,7 @@ that are those of the slots beside them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pageann.datasets.synthetic import clustered
 from pageann.index.builder import pages as builder_pages
 from pageann.index.builder.coding import VectorCodes
-from pageann.index.builder.pages import PageLinks, merge_links, write_pages
+from pageann.index.builder.pages import LinkMerger, PageLinks, write_pages
 from pageann.index.builder.quantizer import train_quantizer
 from pageann.storage.files import OsFiles
 from pageann.storage.format import PageLayout
@@ -45,6 +46,16 @@ def random_links(random: np.random.Generator, pages: int, rows: int, layout: Pag
     )  # fmt: skip
 
 
+def made_of(whole: PageLinks) -> Callable[[int, int], PageLinks]:
+    """What hands out runs of pages of ``whole``."""
+
+    def part(first: int, last: int) -> PageLinks:
+        arrays = (whole.links, whole.link_counts, whole.reps, whole.rep_counts)
+        return PageLinks(*(each[first:last] for each in arrays))
+
+    return part
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     SEEDS, st.integers(1, 40), st.integers(1, 9), st.integers(1, 30), st.sampled_from(DTYPES),
@@ -65,7 +76,9 @@ def test_any_layout_is_read_back(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder_pages, "_BLOCK_PAGES", block_pages)
         path = tmp_path / "pages.bin"
-        entry = write_pages(OsFiles(), path, layout, lambda members: vectors[members], order, made, codes)
+        entry = write_pages(
+            OsFiles(), path, layout, lambda members: vectors[members], order, None, made_of(made), codes
+        )
     content = path.read_bytes()
     assert (entry.bytes, entry.crc32c) == (len(content), crc32c(content))
     file = read_page_file(content)
@@ -101,8 +114,12 @@ def test_links_are_merged_page_by_page_on_any_threads(
     layout = PageLayout(4096, capacity, 4, 0, 4, links, reps, 3, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder_pages, "_MERGE_PAGES", 2)
-        made = merge_links(near, order, layout, threads)
-    for page in range(-(-rows // capacity)):
+        merger = LinkMerger(near, order, layout, threads)
+        pages = -(-rows // capacity)
+        made, later = merger.merge(0, pages), merger.merge(pages // 2, pages)
+    assert (later.links == made.links[pages // 2 :]).all(), "blocks of pages may be merged one by one"
+    assert (later.reps == made.reps[pages // 2 :]).all()
+    for page in range(pages):
         expected = page_tells(near, inverse(order), order, capacity, page, 6, links, reps)
         assert made.links[page, : made.link_counts[page]].tolist() == expected[0]
         assert made.reps[page, : made.rep_counts[page]].tolist() == expected[1]
@@ -113,7 +130,7 @@ def test_heat_counts_the_pages_that_link_to_a_page(width: int) -> None:
     links = np.array([[1, 2, 2], [2, 0, 0], [0, 1, 1], [0, 0, 0]], np.int32)[:, :width]
     counts = np.array([2, 1, 2, 0], np.int32) if width else np.zeros(4, np.int32)
     made = PageLinks(links, counts, np.zeros((4, 0), np.int32), np.zeros(4, np.int32))
-    assert made.heat().tolist() == ([1, 2, 2, 0] if width else [0, 0, 0, 0])
+    assert made.heat(4).tolist() == ([1, 2, 2, 0] if width else [0, 0, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageann.index.kernels.links import merge_pages
+from pageann.index.kernels.links import merge_pages, vote_places
 from tests.reference.link_twin import page_tells
 from tests.reference.vector_sets import SEEDS, inverse, permutation
 
@@ -29,7 +29,10 @@ def test_pages_tell_of_those_with_most_votes(
     told = np.full((pages, reps), -5, np.int32), np.full(pages, -5, np.int32)
     middle = min(cut, pages)
     for first, last in ((0, middle), (middle, pages)):
-        merge_pages(near, slots, order, capacity, second, first, last, *made, *told)
+        table = np.full(vote_places(capacity, width, second), -1, np.int32)
+        parts = [each[first:last] for each in (*made, *told)]
+        merge_pages(near, slots, order, capacity, second, first, last, table, *parts)
+        assert (table == -1).all(), "the table is empty again for the next pages"
     for page in range(pages):
         expected = page_tells(near, slots, order, capacity, page, second, links, reps)
         assert made[0][page, : made[1][page]].tolist() == expected[0]

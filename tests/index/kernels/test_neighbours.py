@@ -6,6 +6,7 @@ Whatever the order of arrival, a list holds the nearest candidates by (distance,
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -66,6 +67,13 @@ def test_leaves_merge_in_any_order(seed: int, rows: int, width: int, sizes: list
             assert entries(lists, v) == nearest([(w, float(pairs[v, w])) for w in met[v]], width)
 
 
+def refine(vectors: NDArray[Any], old: Lists, width: int, first: int, last: int, new: Lists) -> None:
+    """Refined lists of some rows into their places of ``new``."""
+    met = len(old[0][0]) * (1 + width) + 1
+    seen = np.zeros(1 << (2 * met).bit_length(), np.int64)
+    refine_rows(vectors, *old, width, first, last, seen, new[0][first:last], new[1][first:last])
+
+
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(2, 60), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.booleans())
 def test_refinement_takes_from_neighbours_of_neighbours(
@@ -77,22 +85,33 @@ def test_refinement_takes_from_neighbours_of_neighbours(
     old = empty_lists(rows, list_width)
     merge(vectors.astype(np.float32), permutation(seed, rows)[: max(2, rows // 2)], old)
     merge(vectors.astype(np.float32), permutation(seed + 1, rows)[: max(2, rows // 3)], old)
-    new = (old[0].copy(), old[1].copy())
+    new = empty_lists(rows, list_width)
     bounds = np.linspace(0, rows, pieces + 1).astype(int)
     for first, last in itertools.pairwise(bounds):
-        refine_rows(vectors, *old, width, first, last, np.zeros(rows, np.int32), *new)
+        refine(vectors, old, width, first, last, new)
     for v in range(rows):
         known = {w for w, _ in entries(old, v)}
         seen = known | {u for w in known for u, _ in entries(old, w)[:width]} - {v}
         assert entries(new, v) == nearest([(w, float(pairs[v, w])) for w in seen - {v}], list_width)
 
 
-def test_a_rows_marks_do_not_leak_into_the_next_row() -> None:
-    """One worker's marks serve all its rows: what one row has seen is new to the next."""
+def test_what_a_row_has_seen_is_new_to_the_next() -> None:
+    """One table serves all rows of a worker."""
     vectors = np.arange(6, dtype=np.float32)[:, None]
     old = empty_lists(6, 3)
     for v in range(5):
         insert_neighbour(*old, v, np.int32(v + 1), np.float32(1))
-    new = (old[0].copy(), old[1].copy())
-    refine_rows(vectors, *old, 3, 0, 6, np.zeros(6, np.int32), *new)
+    new = empty_lists(6, 3)
+    refine(vectors, old, 3, 0, 6, new)
     assert [entries(new, v) for v in range(4)] == [[(v + 1, 1.0), (v + 2, 4.0)] for v in range(4)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.integers(60, 200))
+def test_leaves_longer_than_one_run_lose_no_pair(seed: int, rows: int) -> None:
+    vectors = whole_numbers(seed, rows, 4, np.float32, values=6)
+    pairs = squared_distances(vectors)
+    lists = empty_lists(rows, 5)
+    merge(vectors, permutation(seed, rows), lists)
+    for v in range(rows):
+        assert entries(lists, v) == nearest([(w, float(pairs[v, w])) for w in range(rows) if w != v], 5)

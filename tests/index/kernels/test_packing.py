@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pageann.index.kernels.packing import page_centroids, swap_pass
+from pageann.index.kernels.packing import apply_swaps, page_centroids, propose_swaps
 from tests.reference.packing_twin import best_gain, energy, means
 from tests.reference.vector_sets import SEEDS, continuous, inverse, permutation, whole_numbers
 
@@ -32,14 +32,28 @@ class Pages:
         self.near[np.arange(width) >= random.integers(0, width + 1, rows)[:, None]] = -1
         self.norms = (vectors.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
         self.centroids = np.empty((-(-rows // capacity), vectors.shape[1]), np.float32)
-        page_centroids(vectors, self.order, capacity, self.centroids)
+        page_centroids(vectors, self.order, capacity, 0, len(self.centroids), self.centroids)
 
     def swap(self, first: int, last: int, reach: float = 1e9) -> tuple[int, float]:
         """One pass over some rows."""
-        swaps, removed = swap_pass(
-            self.vectors, self.norms, self.near, self.order, self.slots, self.capacity, self.centroids,
-            first, last, np.float32(reach),
+        proposals = np.full(len(self.order), -7, np.int32)
+        propose_swaps(
+            self.vectors, self.norms, self.near[first:last], self.order, self.slots, self.capacity,
+            self.centroids, first, last, np.float32(reach), proposals,
         )  # fmt: skip
+        assert (proposals[:first] == -7).all()
+        assert (proposals[last:] == -7).all()
+        swaps, removed = apply_swaps(
+            self.vectors,
+            self.norms,
+            self.order,
+            self.slots,
+            self.capacity,
+            self.centroids,
+            first,
+            last,
+            proposals,
+        )
         return int(swaps), float(removed)
 
     def energy(self) -> float:

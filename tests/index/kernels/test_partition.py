@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pageann.index.kernels.partition import bisect_node, bisect_subtree
+from pageann.index.kernels.partition import bisect_node, bisect_subtree, split_rows
 from tests.reference.partition_twin import node_sizes, split_node
 from tests.reference.vector_sets import SEEDS, continuous, permutation, whole_numbers
 
@@ -20,7 +20,7 @@ def subtree(
 ) -> NDArray[np.int32]:
     """``rows`` bisected whole."""
     rows = rows.copy()
-    bisect_subtree(vectors, rows, 0, len(rows), unit, leaf, seed, np.empty(len(rows), np.float32))
+    bisect_subtree(vectors, rows, 0, len(rows), unit, leaf, 0, seed, np.empty(len(rows), np.float32))
     return rows
 
 
@@ -40,9 +40,13 @@ def test_a_node_splits_as_the_twin_splits_it(seed: int, count: int, dim: int, da
     twin = split_node(vectors, rows, low, low + count, left, seed)
     assume(twin.margin > 1e-4)
     before = rows.copy()
-    bisect_node(vectors, rows, low, low + count, left, seed, np.empty(len(rows), np.float32))
+    bisect_node(vectors, rows, low, low + count, left, 0, seed, np.empty(len(rows), np.float32))
     assert set(rows[low : low + left].tolist()) == twin.left
     assert sorted(rows[low : low + count]) == sorted(before[low : low + count])
+    halves = (rows[low : low + left], rows[low + left : low + count])
+    for half in halves:
+        kept = [row for row in before[low : low + count].tolist() if row in set(half.tolist())]
+        assert half.tolist() == kept, "what was in order stays in order"
     assert (rows[:low] == before[:low]).all()
     assert (rows[low + count :] == before[low + count :]).all()
 
@@ -56,7 +60,7 @@ def test_a_large_node_is_split_by_a_sample() -> None:
         twin = split_node(vectors, rows, 100, 2900, 1000, seed)
         if twin.margin > 1e-6:
             clear += 1
-            bisect_node(vectors, rows, 100, 2900, 1000, seed, np.empty(3000, np.float32))
+            bisect_node(vectors, rows, 100, 2900, 1000, 0, seed, np.empty(3000, np.float32))
             assert set(rows[100:1100].tolist()) == twin.left, seed
     assert clear >= 3
 
@@ -105,3 +109,32 @@ def test_the_same_call_gives_the_same_order_and_another_seed_another() -> None:
     first = subtree(vectors, start, 8, 8, 1)
     assert (subtree(vectors, start, 8, 8, 1) == first).all()
     assert (subtree(vectors, start, 8, 8, 2) != first).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 200), st.integers(1, 8), st.integers(1, 20))
+def test_a_part_that_is_bisected_elsewhere_comes_out_the_same(
+    seed: int, count: int, unit: int, leaf: int
+) -> None:
+    """A node gathered into memory of its own is told where it lies in the whole."""
+    vectors, low = continuous(seed, count + 70, 4), 40
+    whole = permutation(seed, count + 70)
+    part = np.arange(count, dtype=np.int32)
+    block = vectors[whole[low : low + count]]
+    bisect_subtree(block, part, 0, count, unit, leaf, low, seed, np.empty(count, np.float32))
+    expected = whole.copy()
+    keys = np.empty(len(whole), np.float32)
+    bisect_subtree(vectors, expected, low, low + count, unit, leaf, 0, seed, keys)
+    assert (whole[low : low + count][part] == expected[low : low + count]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(1, 200), st.integers(1, 4), st.data())
+def test_ties_go_left_in_order(seed: int, count: int, values: int, data: st.DataObject) -> None:
+    keys = np.random.default_rng(seed).integers(0, values, count).astype(np.float32)
+    left = data.draw(st.integers(0, count))
+    rows = np.arange(count, dtype=np.int32)
+    split_rows(rows, keys, 0, count, left)
+    ranked = np.argsort(keys, kind="stable")
+    expected = [*sorted(ranked[:left]), *sorted(ranked[left:])]
+    assert rows.tolist() == expected

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pageann.errors import IndexClosed
-from pageann.index.kernels.state import N_DEADLINE_NS
+from pageann.index.kernels.state import GONE, N_DEADLINE_NS
 from pageann.index.search.call_queue import Call, CallQueue, Job
 from pageann.index.search.crew import _wake
 from pageann.index.search.engine import CallOptions
@@ -204,3 +204,15 @@ def test_a_loop_that_was_closed_is_no_trouble() -> None:
     loop.close()
     _wake([one])
     assert one.ended.is_set()
+
+
+def test_a_withdrawn_call_is_given_up_in_the_job_that_it_shares() -> None:
+    queue = CallQueue(joint_queries=10)
+    calls = [call(2, first=first, deadline_ns=5 + first) for first in (0, 2, 4)]
+    put(queue, calls)
+    job = take(queue)
+    assert len(job.calls) == 3
+    assert queue.withdraw(calls[1])
+    deadlines = job.part.answers.counters[:, N_DEADLINE_NS].tolist()
+    assert deadlines == [5, 5, GONE, GONE, 9, 9]
+    assert job.part.stop[0] == 0

@@ -1,0 +1,131 @@
+"""Say what a build will take before it is begun: a small one is built, and stretched to the whole.
+
+A sample of the input is built for the same share of memory, in a temporary folder. Phases grow in
+proportion to the rows, but for codes, whose training takes a sample of limited size, and calibration,
+which runs a fixed number of queries whose cost grows with each doubling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.datasets.base import block_rows_for
+from pageann.datasets.source import VectorSource, open_vectors
+from pageann.index.builder.coding import sample_rows
+from pageann.index.builder.layout import Plan, plan_shape
+from pageann.index.builder.needs import Needs, build_budget, build_needs
+from pageann.index.builder.neighbours import LIST_WIDTH
+from pageann.index.builder.options import BuildOptions
+from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index, opening_plan
+from pageann.index.builder.quantizer import ROUNDS
+from pageann.index.machine import resident_bytes
+from pageann.results import BuildReport, Ledger
+from pageann.types import ByteSize
+
+__all__ = ["Forecast", "forecast_build"]
+
+_WARM_ROWS = 1500
+_SAMPLE_ROWS = 24_000
+_CALIBRATION_GROWTH = 0.33
+"""Of its cost on the larger sample, with each doubling of the rows."""
+_CODING_ROUNDS = 3
+"""What coding a row once costs, with its residual and its constant, in rounds of training."""
+_RUNTIME_BYTES = 48 << 20
+"""Kernels and libraries that are loaded while a build runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a build will take, by the build of a sample on this machine."""
+
+    rows: int
+    dim: int
+    dtype: str
+    metric: str
+    phases: tuple[tuple[str, float], ...]
+    """Name and seconds of each phase, in order."""
+    peak_rss_bytes: int
+    """Of the process."""
+    needs: Needs
+    build_memory_bytes: int
+    ledger: Ledger
+    """Of the index, opened with the memory it is built for."""
+    probe_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole build."""
+        return sum(seconds for _, seconds in self.phases)
+
+
+def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
+    """Predict the build of ``source``; takes some ten seconds and writes to a temporary folder only.
+
+    Raises what the build itself would refuse at its start: BudgetTooSmall, InvalidArgument.
+    """
+    memory_bytes = max(options.memory.resolve(source.bytes), options.least_memory_bytes)
+    facts = source.rows, source.dim, source.dtype
+    plan = plan_shape(*facts, options.metric, memory_bytes, options.page_bytes)
+    needs = build_needs(*facts, plan, memory_bytes, options)
+    budget = build_budget(options, needs, source.bytes)
+    ledger = opening_plan(*facts, options.metric, plan, memory_bytes).ledger
+    start_bytes = resident_bytes()
+    sizes = sorted({min(source.rows, rows) for rows in (_WARM_ROWS, _SAMPLE_ROWS)})
+    sample = _sample(source, sizes[-1])
+    with tempfile.TemporaryDirectory(prefix="pageann-plan-") as folder:
+        share = memory_bytes / source.bytes
+        reports = [
+            _build_sample(sample[:: max(1, len(sample) // rows)], share, Path(folder) / str(rows), options)
+            for rows in sizes
+        ]
+    phases = tuple(_phases(reports[-1], source.rows, source.dim))
+    peak = start_bytes + _RUNTIME_BYTES + min(budget, _mapped_bytes(source, plan, needs))
+    label, dtype = options.metric.label, str(source.dtype)
+    probe_seconds = sum(report.seconds for report in reports)
+    return Forecast(source.rows, source.dim, dtype, label, phases, peak, needs, budget, ledger, probe_seconds)
+
+
+def _sample(source: VectorSource, rows: int) -> npt.NDArray[Any]:
+    """Rows spread evenly over the input."""
+    mapped = source.mapped(None)
+    wanted = np.linspace(0, source.rows - 1, rows).astype(np.int64)
+    step = block_rows_for(source.dim, source.dtype.itemsize)
+    parts = [np.ascontiguousarray(mapped[wanted[first : first + step]]) for first in range(0, rows, step)]
+    return np.concatenate(parts)
+
+
+def _build_sample(vectors: npt.NDArray[Any], share: float, path: Path, options: BuildOptions) -> BuildReport:
+    memory = ByteSize(max(1 << 20, int(share * vectors.nbytes)), 0.0)
+    smaller = dataclasses.replace(
+        options, memory=memory, least_memory_bytes=0, build_memory=None, resume=False
+    )
+    return build_index(open_vectors(vectors), path, None, smaller)
+
+
+def _phases(report: BuildReport, rows: int, dim: int) -> Iterable[tuple[str, float]]:
+    """Seconds of each phase of ``rows``, from the build of a sample."""
+    factors = dict.fromkeys(PHASE_WEIGHTS, rows / report.rows)
+    factors["calibration"] = 1 + _CALIBRATION_GROWTH * math.log2(max(1.0, rows / report.rows))
+    factors["codes"] = _code_work(rows, dim) / _code_work(report.rows, dim)
+    for name, seconds in report.phases:
+        yield name, seconds * factors[name]
+
+
+def _code_work(rows: int, dim: int) -> float:
+    """Rows that are coded, in a way: each round of training codes its sample once more."""
+    return ROUNDS * min(rows, sample_rows(dim)) + _CODING_ROUNDS * rows
+
+
+def _mapped_bytes(source: VectorSource, plan: Plan, needs: Needs) -> int:
+    """Most that would be resident of the arrays of a build if nothing were let go of."""
+    per_row = 2 * 4 * max(1, source.dim * source.dtype.itemsize // 4) + LIST_WIDTH * 8
+    return max(source.rows * per_row, needs.memory_bytes)

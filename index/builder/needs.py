@@ -1,0 +1,104 @@
+"""What a build needs of memory and disk, from the shape of its input; refused before it starts."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pageann.errors import BudgetTooSmall, StorageError
+from pageann.index.builder.coding import sample_rows
+from pageann.index.builder.layout import Plan
+from pageann.index.builder.neighbours import LIST_WIDTH
+from pageann.index.builder.options import BuildOptions
+from pageann.index.builder.trees import SUBTREE_BYTES
+from pageann.index.machine import available_memory_bytes
+from pageann.types import Metric, format_bytes
+
+__all__ = ["FREE_RAM_SHARE", "Needs", "build_budget", "build_needs", "require_disk"]
+
+FREE_RAM_SHARE = 0.75
+"""Of free memory that a build takes unless told otherwise."""
+_WINDOW_BYTES = 16 << 20
+"""Of mapped files that must fit beside all else."""
+_ROW_BYTES = 28
+"""Order, slots, norms, keys and proposals, while pages are packed."""
+_THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
+_GROUP_LIST_BYTES = 4 * LIST_WIDTH * 8
+_TREE_ROW_BYTES = LIST_WIDTH * 8
+_TRAINING_COPIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Of a build, in bytes."""
+
+    memory_bytes: int
+    """The least build memory that works."""
+    disk_bytes: int
+    """Most that it has on disk at one time: working files and the new version."""
+    index_bytes: int
+    """Of the new version alone, about."""
+
+
+def build_needs(
+    rows: int, dim: int, dtype: np.dtype[Any], plan: Plan, memory_bytes: int, options: BuildOptions
+) -> Needs:
+    """What building an index of ``rows`` x ``dim`` for ``memory_bytes`` needs."""
+    raw = rows * dim * dtype.itemsize
+    converted = options.metric is Metric.COSINE or dtype in (np.dtype(np.int8), np.dtype(np.float16))
+    narrow = dtype.itemsize == 1 and options.metric is not Metric.COSINE
+    navigation = rows * dim * (1 if narrow else 4)
+    shape = plan.shape
+    groups = shape.group_count(rows)
+    training = _TRAINING_COPIES * 4 * dim * min(rows, sample_rows(dim))
+    packing = rows * _ROW_BYTES + groups * (2 * 4 * dim + _GROUP_LIST_BYTES)
+    buffers = options.threads * min(_THREAD_BYTES, 4 * navigation)
+    memory = max(packing, training + 8 * rows, memory_bytes) + buffers + _WINDOW_BYTES
+    codes = sum(width + 1 for width in (*shape.code_bytes, shape.rep_bytes)) * rows
+    exact = rows // max(1, shape.exact_capacity) * shape.exact_page_bytes
+    index = shape.page_count(rows) * shape.page_bytes + exact + codes + 8 * rows
+    copies = navigation + (raw if options.metric is Metric.COSINE else 0)
+    lists = 3 * _TREE_ROW_BYTES * rows
+    late = _TREE_ROW_BYTES // 2 * rows + codes + index
+    disk = copies + max(navigation if converted else 0, lists, late)
+    return Needs(memory, disk, index)
+
+
+def build_budget(options: BuildOptions, needs: Needs, raw_bytes: int) -> int:
+    """The memory that the build may use; BudgetTooSmall where it needs more."""
+    if options.build_memory is None:
+        budget = int(FREE_RAM_SHARE * available_memory_bytes())
+    else:
+        budget = options.build_memory.resolve(raw_bytes)
+    if needs.memory_bytes > budget:
+        raise BudgetTooSmall(
+            f"build_memory={format_bytes(budget)} is too small for this input; the build needs "
+            f"{needs.memory_bytes} bytes ({format_bytes(needs.memory_bytes)})",
+            needs.memory_bytes,
+        )
+    return budget
+
+
+def require_disk(path: Path, needs: Needs) -> None:
+    """Raise StorageError where the disk under ``path`` has no room for the build."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free_bytes = shutil.disk_usage(existing).free + _unfinished_bytes(path)
+    if needs.disk_bytes > free_bytes:
+        raise StorageError(
+            f"{path}: the build needs {format_bytes(needs.disk_bytes)} of disk, "
+            f"{format_bytes(free_bytes)} are free; free some space or build on another disk",
+            errno.ENOSPC,
+        )
+
+
+def _unfinished_bytes(path: Path) -> int:
+    """What an earlier build has on the disk already, and this one goes on with or removes."""
+    found = [file for folder in path.glob("*.tmp") for file in folder.glob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in found)

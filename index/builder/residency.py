@@ -1,0 +1,104 @@
+"""Keep a build within its memory: files that it maps are let go of when too much of them is resident.
+
+The large arrays of a build are files in its scratch folder, mapped. What of them has been used counts
+as memory of the process until the mapping lets go of it; the values stay in the file (and, while the
+machine has memory to spare, in its page cache, from where they come back in microseconds).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.storage.files import storage_errors
+
+__all__ = ["Residency", "give_back_memory"]
+
+_STATM = "/proc/self/statm"
+_DROP_SHARE = 0.75
+"""Of the limit at which files are dropped: between two checks a thread may touch some 100 MiB, since the
+kernel maps 64 KiB around each place that is read."""
+_LEAST_DROP_BYTES = 8 << 20
+"""Less than this is not worth dropping."""
+
+
+class Residency:
+    """Maps files, and drops what is resident of them when the process has grown beyond ``limit_bytes``.
+
+    Growth is counted from construction, and includes what the runtime itself takes meanwhile. Where
+    the system does not say how large a process is, nothing is dropped: the kernel then takes the
+    pages back when it needs them.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._mappings: list[weakref.ref[mmap.mmap]] = []
+        resident_bytes, file_bytes = _resident_bytes()
+        self._most_bytes = resident_bytes + int(_DROP_SHARE * limit_bytes)
+        self._most_file_bytes = file_bytes + _LEAST_DROP_BYTES
+        self._works = resident_bytes > 0 and hasattr(mmap, "MADV_DONTNEED")
+        self.drops = 0
+        """How often mappings were dropped."""
+
+    def map(self, path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """The file ``path`` as an array; what is written to it is written to the file."""
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        with storage_errors("map", path):
+            array = np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+        self.watch(array)
+        return np.asarray(array)
+
+    def create(self, path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """A new file of zeros, mapped."""
+        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        with storage_errors("create", path), path.open("wb") as file:
+            file.truncate(size_bytes)
+        return self.map(path, dtype, shape)
+
+    def watch(self, array: npt.NDArray[Any]) -> None:
+        """Drop the mapping behind a memmap too; arrays that are none are left alone."""
+        mapping = getattr(array, "_mmap", None)
+        # a private mapping that was written to would lose its changes
+        if mapping is not None and getattr(array, "mode", "") in ("r", "r+", "w+"):
+            self._mappings.append(weakref.ref(mapping))
+
+    def check(self) -> None:
+        """Drop all mappings if the process has grown too large; call it between pieces of work."""
+        if not self._works:
+            return
+        resident_bytes, file_bytes = _resident_bytes()
+        if resident_bytes > self._most_bytes and file_bytes > self._most_file_bytes:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let go of all that is resident of the mapped files."""
+        self.drops += 1
+        for reference in self._mappings:
+            mapping = reference()
+            if mapping is not None:
+                with contextlib.suppress(ValueError):  # closed meanwhile
+                    mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def give_back_memory() -> None:
+    """Return what the allocator keeps for later to the system, where it can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _resident_bytes() -> tuple[int, int]:
+    """Resident set of this process, and its part that belongs to files; 0 where the system does not say."""
+    try:
+        with open(_STATM, "rb") as file:
+            fields = file.read().split()
+        return int(fields[1]) * mmap.PAGESIZE, int(fields[2]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return 0, 0

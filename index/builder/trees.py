@@ -1,0 +1,146 @@
+"""Balanced trees of two-means splits over all rows, on several threads and within bounded memory.
+
+Nodes of many rows are cut one after another, their products computed in chunks on all threads; each
+small node is gathered into memory of its own and bisected to the end there. Rows stay ascending within
+a node, so a file of vectors is read forwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
+from pageann.index.kernels.partition import bisect_subtree, node_direction, project_rows, split_rows
+
+__all__ = ["SUBTREE_BYTES", "balanced_order", "gather_rows", "subtree_rows", "tree_nodes"]
+
+Rows = npt.NDArray[np.int32]
+
+SUBTREE_BYTES = 8 << 20
+"""Vectors that are gathered to be bisected together."""
+_LEAST_SUBTREE_ROWS = 2048
+_MOST_SUBTREE_ROWS = 65_536
+_CHUNK_BYTES = 512 << 10
+
+
+def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
+    """The ranges that :func:`balanced_order` leaves unsplit, in order."""
+    leaves = []
+    stack = [(0, rows)]
+    while stack:
+        low, high = stack.pop()
+        if high - low <= max(leaf, unit):
+            leaves.append((low, high))
+            continue
+        left = low + left_rows(high - low, unit)
+        stack += [(left, high), (low, left)]
+    return leaves
+
+
+def left_rows(count: int, unit: int) -> int:
+    """Rows of the left half of a node: half of its units."""
+    return (-(-count // unit) // 2) * unit
+
+
+def subtree_rows(vectors: npt.NDArray[Any], unit: int, leaf: int) -> int:
+    """Rows of a node that is bisected to the end in memory of its own."""
+    fitting = SUBTREE_BYTES // max(1, int(vectors.shape[1]) * vectors.itemsize)
+    return max(unit, leaf, min(max(fitting, _LEAST_SUBTREE_ROWS), _MOST_SUBTREE_ROWS))
+
+
+def gather_rows(
+    vectors: npt.NDArray[Any], rows: Rows, residency: Residency | None = None
+) -> npt.NDArray[Any]:
+    """``vectors[rows]`` in memory, read in chunks."""
+    block = np.empty((len(rows), vectors.shape[1]), vectors.dtype)
+    step = max(1, _CHUNK_BYTES // 2 // max(1, vectors.shape[1] * vectors.itemsize))
+    for first, last in ranges(len(rows), step if residency is not None else max(1, len(rows))):
+        block[first:last] = vectors[rows[first:last]]
+        if residency is not None:
+            residency.check()
+    return block
+
+
+def balanced_order(
+    vectors: npt.NDArray[Any],
+    unit: int,
+    leaf: int,
+    seed: int,
+    threads: int,
+    residency: Residency | None = None,
+    use: Callable[[int, npt.NDArray[Any]], None] | None = None,
+    done: Callable[[int, int], None] | None = None,
+) -> Rows:
+    """Rows ordered by a balanced tree of two-means splits down to nodes of at most ``leaf`` rows.
+
+    Splits fall on multiples of ``unit``; no node of one unit or less is split. ``use(place, block)``
+    gets the vectors in their new order, run by run, from any thread. Memory: 12 bytes a row, and
+    ``SUBTREE_BYTES`` twice a thread.
+    """
+    rows = np.arange(len(vectors), dtype=np.int32)
+    small = _cut_large(vectors, rows, unit, subtree_rows(vectors, unit, leaf), seed, threads, residency)
+
+    def finish(node: tuple[int, int]) -> None:
+        low, high = node
+        block = gather_rows(vectors, rows[low:high], residency)
+        order = np.arange(high - low, dtype=np.int32)
+        keys = np.empty(high - low, np.float32)
+        bisect_subtree(block, order, 0, high - low, unit, leaf, low, seed, keys)
+        rows[low:high] = rows[low:high][order]
+        if use is not None:
+            use(low, block[order])
+
+    run_pieces(finish, small, threads, done)
+    return rows
+
+
+def _cut_large(
+    vectors: npt.NDArray[Any],
+    rows: Rows,
+    unit: int,
+    most: int,
+    seed: int,
+    threads: int,
+    residency: Residency | None,
+) -> list[tuple[int, int]]:
+    """Reorder ``rows`` by the splits of all nodes of more than ``most`` rows; the nodes that remain."""
+    small: list[tuple[int, int]] = []
+    level = [(0, len(rows))]
+    keys = np.empty(len(rows) if len(rows) > most else 0, np.float32)
+    while level:
+        large = [node for node in level if node[1] - node[0] > most]
+        small += [node for node in level if node[1] - node[0] <= most]
+        level = []
+        for low, high in large:
+            left = left_rows(high - low, unit)
+            _project(vectors, rows, (low, high), seed, keys, threads, residency)
+            split_rows(rows, keys, low, high, left)
+            level += [(low, low + left), (low + left, high)]
+    return sorted(small)
+
+
+def _project(
+    vectors: npt.NDArray[Any],
+    rows: Rows,
+    node: tuple[int, int],
+    seed: int,
+    keys: npt.NDArray[np.float32],
+    threads: int,
+    residency: Residency | None,
+) -> None:
+    low, high = node
+    direction = np.empty(vectors.shape[1], np.float32)
+    node_direction(vectors, rows, low, high, 0, seed, direction)
+    step = max(1, _CHUNK_BYTES // max(1, vectors.shape[1] * vectors.itemsize))
+
+    def chunk(piece: tuple[int, int]) -> None:
+        project_rows(vectors, rows, low + piece[0], low + piece[1], direction, keys)
+        if residency is not None:
+            residency.check()
+
+    run_pieces(chunk, ranges(high - low, step), threads)

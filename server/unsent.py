@@ -1,0 +1,63 @@
+"""Large answers whose readers are slow: how many bytes of them there are, and for how long.
+
+gRPC holds an answer until its reader has taken it. Small ones fit into what the network buffers;
+of the large ones we keep count, refuse more where too much waits, and drop those that wait too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import grpc.aio
+
+from pageann.errors import Overloaded
+
+__all__ = ["LARGE_BYTES", "Unsent"]
+
+LARGE_BYTES = 64 << 10
+"""What HTTP/2 sends without waiting for its reader."""
+
+
+class Unsent:
+    """At most ``most_bytes`` of large answers, each for at most ``seconds``."""
+
+    def __init__(self, most_bytes: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._most_bytes = most_bytes
+        self._seconds = seconds
+        self._clock = clock
+        self._waiting: dict[asyncio.Task[Any], tuple[int, float]] = {}
+        self.bytes = 0
+        """Bytes of large answers that are being sent."""
+
+    def require_room(self, nbytes: int) -> None:
+        """Overloaded if an answer of ``nbytes`` is large and there is no room for it."""
+        if nbytes >= LARGE_BYTES and self.bytes and self.bytes + nbytes > self._most_bytes:
+            raise Overloaded("too many large answers wait for slow readers; try again later", self._seconds)
+
+    def hand_over(self, nbytes: int, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Keep count of a large answer, which the running task is about to return, until it is sent."""
+        task = asyncio.current_task()
+        if nbytes < LARGE_BYTES or task is None:
+            return
+        self._waiting[task] = (nbytes, self._clock())
+        self.bytes += nbytes
+
+        def done(_: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._sent(task)
+
+        context.add_done_callback(done)  # type: ignore[arg-type, unused-ignore]  # a function is one
+
+    def _sent(self, task: asyncio.Task[Any]) -> None:
+        nbytes, _ = self._waiting.pop(task, (0, 0.0))
+        self.bytes -= nbytes
+
+    def drop_late(self) -> int:
+        """End the calls whose answers have waited too long; how many."""
+        late = [task for task, (_, since) in self._waiting.items() if self._clock() - since > self._seconds]
+        for task in late:
+            task.cancel()
+            self._sent(task)
+        return len(late)

@@ -1,0 +1,73 @@
+"""A build that takes more memory or disk than it said harms whoever else is on the machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import pageann
+from pageann.datasets.synthetic import clustered
+from pageann.errors import BudgetTooSmall, StorageError
+from pageann.index.builder.residency import Residency
+from tests.library.test_same_bytes import digests
+
+
+def test_a_budget_that_is_too_small_names_one_that_works(tmp_path: Path) -> None:
+    base, _ = clustered(3000, 16, queries=1, seed=2)
+    with pytest.raises(BudgetTooSmall, match="build_memory=") as caught:
+        pageann.build(base, tmp_path / "index", memory="1MiB", build_memory="1MiB", threads=1)
+    assert not (tmp_path / "index").exists()
+    least = caught.value.required_bytes
+    assert str(least) in str(caught.value)
+    pageann.build(base, tmp_path / "index", memory="1MiB", build_memory=least, threads=1)
+    with pytest.raises(BudgetTooSmall):
+        pageann.build(base, tmp_path / "index", memory="1MiB", build_memory=least - 1, threads=1)
+
+
+def test_letting_go_of_mapped_files_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tightest budget there is: everything is dropped whenever somebody asks."""
+    base, _ = clustered(3000, 16, dtype="float16", queries=1, seed=2)
+    options = {"memory": "60KiB", "metric": "cosine", "threads": 2}
+    pageann.build(base, tmp_path / "roomy", **options)  # type: ignore[arg-type]
+    drops = 0
+
+    def always(residency: Residency) -> None:
+        nonlocal drops
+        drops += 1
+        residency.drop()
+
+    monkeypatch.setattr(Residency, "check", always)
+    pageann.build(base, tmp_path / "tight", **options)  # type: ignore[arg-type]
+    assert drops > 50
+    assert digests(tmp_path / "tight") == digests(tmp_path / "roomy")
+
+
+def test_mapped_files_are_dropped_when_the_process_has_grown(tmp_path: Path) -> None:
+    residency = Residency(4 << 20)
+    array = residency.create(tmp_path / "large", np.uint8, (64 << 20,))
+    for first in range(0, len(array), 1 << 20):
+        array[first : first + (1 << 20)] = first >> 20
+        residency.check()
+    assert residency.drops > 2
+    assert [int(array[first]) for first in range(0, len(array), 1 << 20)] == list(range(64))
+
+
+def test_a_roomy_budget_drops_nothing(tmp_path: Path) -> None:
+    residency = Residency(1 << 40)
+    residency.create(tmp_path / "file", np.uint8, (1 << 20,))[:] = 1
+    residency.check()
+    assert residency.drops == 0
+
+
+def test_a_disk_without_room_is_refused_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _ = clustered(3000, 16, queries=1, seed=2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    with pytest.raises(StorageError, match=r"needs .* of disk, 1\.0 MiB are free"):
+        pageann.build(base, tmp_path / "new" / "index", memory="1MiB")
+    assert not (tmp_path / "new").exists()
