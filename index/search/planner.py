@@ -65,6 +65,7 @@ def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> 
     units = router_units(shape.group_count(entry.rows))
     page_bytes = shape.exact_page_bytes if direct else max(shape.page_bytes, shape.exact_page_bytes)
     return WorkspaceFacts(
+        rows=entry.rows,
         dim=entry.dim,
         table_rows=max(shape.router_bytes, code_bytes, shape.rep_bytes),
         quantised=shape.quantised and not direct,

@@ -27,6 +27,7 @@ from pageann.index.kernels.state import (
     P_REP_BYTES,
     P_RERANK,
     P_ROUTER_BYTES,
+    P_ROWS,
     P_START_LEVEL,
     QUERY_SCALARS,
     Resident,
@@ -62,6 +63,7 @@ class WorkspaceSize:
 class WorkspaceFacts:
     """What the memory of a query depends on, besides the call: facts of an open index."""
 
+    rows: int
     dim: int
     table_rows: int
     """Most bytes of a code of any kind."""
@@ -84,6 +86,7 @@ class WorkspaceFacts:
         if parameters[P_RERANK]:
             buffer_bytes = max(buffer_bytes, int(parameters[P_EXACT_LAYOUT + LAYOUT_PAGE_BYTES]))
         return cls(
+            rows=int(parameters[P_ROWS]),
             dim=int(parameters[P_DIM]),
             table_rows=int(
                 max(parameters[P_ROUTER_BYTES], parameters[P_CODE_BYTES], parameters[P_REP_BYTES])
@@ -96,11 +99,19 @@ class WorkspaceFacts:
             start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
         )
 
+    def pool(self, size: WorkspaceSize) -> int:
+        """Candidates kept: ``effort``, or where a margin ends a search as many as may come to count.
+
+        Exact distances push estimates back, so more are kept than are looked at, but never many.
+        """
+        if not self.by_margin or size.effort >= self.rows:
+            return size.effort
+        return size.k + min(2 * size.effort, 8 * size.k + 160) + 32
+
     def arrays(self, slots: int, size: WorkspaceSize) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of :class:`Work` but ``buffers``."""
         frontier = max(1, min(size.scan_groups, self.groups))
-        # Where a margin ends a search, candidates that exact distances have pushed back may count again.
-        pool = size.k + 2 * size.effort + 32 if self.by_margin else size.effort
+        pool = self.pool(size)
         cells = max(size.cells, LEAST_CELLS, -(-self.start_units // LANES))
         units = max(-(-self.start_units // LANES), max(size.cells, LEAST_CELLS)) * LANES
         return {

@@ -17,6 +17,7 @@ from tests.index.search.engines import Sample, running
 @pytest.mark.parametrize("start_units", [1, 33, 64, 1024])
 def test_a_level_has_room_for_its_scores_and_cells(cells: int, start_units: int) -> None:
     facts = WorkspaceFacts(
+        rows=10**7,
         dim=8,
         table_rows=4,
         quantised=False,
