@@ -177,12 +177,16 @@ async def measure(arguments: argparse.Namespace, child: subprocess.Popen[str], t
             for rounds in (measurement.cpu_us, measurement.p50_us, measurement.rates):
                 for values in rounds.values():
                     del values[0]  # the first round warms up
-        print(json.dumps({"request_bytes": request, "answer_bytes": answer, **measurement.report()}, indent=1))
+        print(
+            json.dumps({"request_bytes": request, "answer_bytes": answer, **measurement.report()}, indent=1)
+        )
 
 
 def main() -> None:
     """Start the child, measure, end it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("index")
     parser.add_argument("queries")
     parser.add_argument("--calls", type=int, default=2000)

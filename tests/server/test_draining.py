@@ -64,7 +64,8 @@ def test_calls_that_run_are_answered_and_new_ones_refused(sample: Sample) -> Non
         eventually(lambda: slow.begun == 4, "the calls are at work")
         stopping = threads.submit(server.stop)
         eventually(
-            lambda: code_of(lambda: late_call(server.address, sample)) is Code.UNAVAILABLE, "new calls are refused"
+            lambda: code_of(lambda: late_call(server.address, sample)) is Code.UNAVAILABLE,
+            "new calls are refused",
         )
         assert [len(call.result().counts) for call in running] == [1] * 4
         stopping.result()
