@@ -11,7 +11,19 @@ import sys
 
 import pytest
 
-COMMANDS = ("build", "search", "bench", "explain", "tune", "optimize", "inspect", "verify", "export", "warmup")
+COMMANDS = (
+    "build",
+    "search",
+    "bench",
+    "explain",
+    "tune",
+    "optimize",
+    "inspect",
+    "verify",
+    "export",
+    "warmup",
+    "serve",
+)
 PROGRAM = """
 import sys
 from pageann.cli.main import main
