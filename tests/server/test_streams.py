@@ -1,4 +1,4 @@
-"""Each request is answered once, by tag; one that fails spoils no other; who does not read is not read from."""
+"""Each request is answered once, by tag; one that fails spoils no other; of slow readers little is read."""
 
 from __future__ import annotations
 
