@@ -152,6 +152,10 @@ class Calls:
             entry.duration_us = int(seconds * 1e6)
             self._log.write(entry)
 
+    def note_slow_reader(self) -> None:
+        """Count a stream that was ended because its answers were not taken."""
+        self._metrics.slow_readers.inc()
+
     def note(self, entry: Entry, started: float) -> None:
         """Count and log one request of a stream as a call of its own."""
         self._end(entry, None, started)

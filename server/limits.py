@@ -9,7 +9,7 @@ from pageann.errors import InvalidArgument
 from pageann.server.config import ServerConfig
 from pageann.server.v1 import pageann_pb2 as pb
 
-__all__ = ["RequestLimits", "expected_bytes", "soft_seconds"]
+__all__ = ["RequestLimits", "answer_bytes", "expected_bytes", "soft_seconds"]
 
 DEFAULT_K = 10
 _BYTES_A_RESULT = 24
@@ -66,6 +66,11 @@ def soft_seconds(request: pb.SearchRequest) -> float:
     if isnan(seconds) or seconds <= 0:
         raise InvalidArgument(f"deadline_seconds={seconds!r}: give seconds from now, above 0")
     return seconds
+
+
+def answer_bytes(response: pb.SearchResponse) -> int:
+    """About how large an answer is: cheaper than to ask it."""
+    return len(response.distances) * 3
 
 
 def expected_bytes(request: pb.SearchRequest, k: int) -> int:

@@ -86,7 +86,9 @@ class RunningServer:
         log = self._open_log()
         doorman = Doorman(keys, trusts_strangers=config.trusts_strangers)
         self._calls = calls = Calls(doorman, metrics, log, Tracer() if config.tracing else None)
-        self._streams = Streams(calls, self._answering, config.streams, config.stream_requests)
+        self._streams = Streams(
+            calls, self._answering, config.streams, config.stream_requests, config.concurrency
+        )
         service = SearchService(calls, self._registry, self._answering, self._streams)
         self._server = self._listen(service)
         self._open_metrics()
@@ -95,6 +97,8 @@ class RunningServer:
         self._cleanup.push_async_callback(self._stop_grpc)
         await self._registry.open()
         self._start_watching(keys, log)
+        if self.metrics_address:
+            logger.info("metrics on %s", self.metrics_address)
         logger.info("listening on %s", self.address)
 
     def _open_log(self) -> AccessLog | None:

@@ -29,9 +29,7 @@ class Tracer:
         try:
             from opentelemetry import propagate, trace
         except ImportError:
-            raise MissingDependency(
-                "tracing needs opentelemetry; pip install opentelemetry-api opentelemetry-sdk"
-            ) from None
+            raise MissingDependency("tracing needs opentelemetry; pip install 'pageann[tracing]'") from None
         self._extract = propagate.extract
         self._server_kind = trace.SpanKind.SERVER
         self._tracer = trace.get_tracer("pageann", __version__)

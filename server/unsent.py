@@ -1,13 +1,15 @@
-"""Large answers whose readers are slow: how many bytes of them there are, and for how long.
+"""Answers whose readers are slow: how many bytes of them there are, and for how long.
 
-gRPC holds an answer until its reader has taken it. Small ones fit into what the network buffers;
-of the large ones we keep count, refuse more where too much waits, and drop those that wait too long.
+gRPC holds an answer until its reader has taken it. We drop those that wait too long, keep count of the
+large ones, and refuse more of these where too much waits. Small ones are bounded by the number of calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from itertools import takewhile
 from time import monotonic
 from typing import Any
 
@@ -22,7 +24,7 @@ LARGE_BYTES = 64 << 10
 
 
 class Unsent:
-    """At most ``most_bytes`` of large answers, each for at most ``seconds``."""
+    """At most ``most_bytes`` of large answers; any answer waits for at most ``seconds``."""
 
     def __init__(self, most_bytes: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self._most_bytes = most_bytes
@@ -38,17 +40,29 @@ class Unsent:
             raise Overloaded("too many large answers wait for slow readers; try again later", self._seconds)
 
     def hand_over(self, nbytes: int, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Keep count of a large answer, which the running task is about to return, until it is sent."""
+        """Keep count of an answer, which the running task is about to return, until it is sent."""
         task = asyncio.current_task()
-        if nbytes < LARGE_BYTES or task is None:
+        if task is None:
             return
-        self._waiting[task] = (nbytes, self._clock())
-        self.bytes += nbytes
+        counted = nbytes if nbytes >= LARGE_BYTES else 0
+        self._waiting[task] = (counted, self._clock())
+        self.bytes += counted
 
         def done(_: grpc.aio.ServicerContext[Any, Any]) -> None:
             self._sent(task)
 
         context.add_done_callback(done)  # type: ignore[arg-type, unused-ignore]  # a function is one
+
+    @contextlib.asynccontextmanager
+    async def sending(self, nbytes: int) -> AsyncIterator[None]:
+        """Keep count of an answer of a stream while it is written; TimeoutError if that takes too long."""
+        counted = nbytes if nbytes >= LARGE_BYTES else 0
+        self.bytes += counted
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        finally:
+            self.bytes -= counted
 
     def _sent(self, task: asyncio.Task[Any]) -> None:
         nbytes, _ = self._waiting.pop(task, (0, 0.0))
@@ -56,7 +70,9 @@ class Unsent:
 
     def drop_late(self) -> int:
         """End the calls whose answers have waited too long; how many."""
-        late = [task for task, (_, since) in self._waiting.items() if self._clock() - since > self._seconds]
+        now = self._clock()
+        by_age = self._waiting.items()
+        late = [task for task, _ in takewhile(lambda item: now - item[1][1] > self._seconds, by_age)]
         for task in late:
             task.cancel()
             self._sent(task)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Residency
-from pageann.index.builder.trees import balanced_order, tree_nodes
+from pageann.index.builder.trees import balanced_order, gather_rows, tree_nodes
 from pageann.index.kernels.neighbours import merge_leaf, refine_rows
 from pageann.storage.files import Files
 
@@ -29,6 +29,7 @@ _LEAF_UNIT = 32
 _TREES = 12
 _REFINE_WIDTH = 12
 _REFINE_ROWS = 1024
+_SCATTER_ROWS = 256
 _SEEN_PLACES = 1 << (2 * LIST_WIDTH * (1 + _REFINE_WIDTH)).bit_length()
 
 Lists = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
@@ -65,6 +66,26 @@ class _Job:
             count = self._refine_steps if tree == self.trees else len(self._leaves)
             self._done(tree * len(self._leaves) + int(share * count), self._steps)
 
+    def _merge(
+        self,
+        products: npt.NDArray[np.float32],
+        norms: npt.NDArray[np.float32],
+        members: npt.NDArray[np.int32],
+        ids: npt.NDArray[np.int32],
+        distances: npt.NDArray[np.float32],
+    ) -> None:
+        """Merge a leaf; lists in mapped files are brought into memory for it, a few at a time, and back."""
+        if self._residency is None:
+            merge_leaf(products, norms, members, members, ids, distances)
+            return
+        places = np.arange(len(members), dtype=np.int32)
+        near, gaps = (gather_rows(lists, members, self._residency) for lists in (ids, distances))
+        merge_leaf(products, norms, members, places, near, gaps)
+        for first, last in ranges(len(members), _SCATTER_ROWS):
+            ids[members[first:last]] = near[first:last]
+            distances[members[first:last]] = gaps[first:last]
+            self._check()
+
     def _check(self) -> None:
         if self._residency is not None:
             self._residency.check()
@@ -83,11 +104,9 @@ class _Job:
 
         def join_leaf(leaf: tuple[int, int]) -> None:
             members = order[leaf[0] : leaf[1]]
-            block = _centred(self._vectors[members])
-            self._check()
+            block = _centred(gather_rows(self._vectors, members, self._residency))
             norms = np.einsum("ij,ij->i", block, block)
-            merge_leaf(block @ block.T, norms, members, ids, distances)
-            self._check()
+            self._merge(block @ block.T, norms, members, ids, distances)
 
         run_pieces(
             join_leaf, leaves, self._threads, lambda finished, total: self.report(tree, finished / total)

@@ -26,6 +26,8 @@ SUBTREE_BYTES = 8 << 20
 _LEAST_SUBTREE_ROWS = 2048
 _MOST_SUBTREE_ROWS = 65_536
 _CHUNK_BYTES = 512 << 10
+_GATHER_ROWS = 256
+"""Rows of a mapped file that are read between two checks: the kernel maps 64 KiB around each."""
 
 
 def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
@@ -58,8 +60,7 @@ def gather_rows(
 ) -> npt.NDArray[Any]:
     """``vectors[rows]`` in memory, read in chunks."""
     block = np.empty((len(rows), vectors.shape[1]), vectors.dtype)
-    step = max(1, _CHUNK_BYTES // 2 // max(1, vectors.shape[1] * vectors.itemsize))
-    for first, last in ranges(len(rows), step if residency is not None else max(1, len(rows))):
+    for first, last in ranges(len(rows), _GATHER_ROWS if residency is not None else max(1, len(rows))):
         block[first:last] = vectors[rows[first:last]]
         if residency is not None:
             residency.check()

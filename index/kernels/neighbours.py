@@ -47,15 +47,16 @@ def _any_within(products, norms, row, first, last, limit):  # type: ignore[no-un
 
 
 @kernel
-def merge_leaf(products, norms, members, ids, distances):  # type: ignore[no-untyped-def]
+def merge_leaf(products, norms, members, places, ids, distances):  # type: ignore[no-untyped-def]
     """Merge all pairs of one leaf into the lists of its members.
 
-    ``products`` float32 (m, m) inner products, ``norms`` float32 (m,), ``members`` int32 (m,) rows.
+    ``products`` float32 (m, m) inner products, ``norms`` float32 (m,), ``members`` int32 (m,) rows,
+    ``places`` int32 (m,) where the list of each member stands in ``ids`` and ``distances``.
     """
     count = members.shape[0]
     last = ids.shape[1] - 1
     for i in range(count):
-        row = members[i]
+        row = places[i]
         for first in range(0, count, _RUN):
             end = min(first + _RUN, count)
             # a little above the limit: the comparison that decides is the one below

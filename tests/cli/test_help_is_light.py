@@ -22,6 +22,8 @@ COMMANDS = (
     "verify",
     "export",
     "warmup",
+    "serve",
+    "datasets",
 )
 PROGRAM = """
 import sys

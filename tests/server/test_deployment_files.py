@@ -1,4 +1,4 @@
-"""Documents and deployment files name options, metrics and paths that exist, with the defaults of the code."""
+"""Documents and deployment files name options, metrics and paths that exist."""
 
 from __future__ import annotations
 

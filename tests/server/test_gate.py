@@ -90,7 +90,8 @@ def test_a_cancelled_call_passes_its_turn_on() -> None:
         first.cancel()  # after its turn has come, before it has seen that
         await asyncio.wait([first, second], timeout=5.0)
         assert first.cancelled()
-        assert second.done() and not second.cancelled()
+        assert second.done()
+        assert not second.cancelled()
         assert (gate.inside, gate.waiting) == (1, 0)
 
     asyncio.run(everything())

@@ -1,4 +1,4 @@
-"""Ten times too many calls: some are answered in time, the rest are shed, and nobody waits past a deadline."""
+"""Ten times too many calls: some are answered in time, the rest shed; nobody waits past a deadline."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def test_what_keeps_it_from_starting(sample: Sample, tmp_path: Path) -> None:
         assert code == 4
 
 
+@pytest.mark.slow
 def test_workers_share_a_port_and_a_dead_one_is_replaced(sample: Sample) -> None:
     arguments = (sample.path, "--listen", "127.0.0.1:0", *QUIET, "--workers", "2", "--memory", "2MiB")
     with Served(*arguments, "--threads", "1") as program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,8 @@ def test_searches(caller: Caller, sample: Sample, options: dict[str, Any], same:
         expected = index.search(sample.queries, 7, **same)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
-    assert found.stats is not None and expected.stats is not None
+    assert found.stats is not None
+    assert expected.stats is not None
     np.testing.assert_allclose(found.stats.reads, expected.stats.reads)
 
 
@@ -54,6 +56,19 @@ def test_stored_vectors(caller: Caller, sample: Sample) -> None:
     response = caller.call("Get", pb.GetRequest(int64_ids=pb.Int64Ids(values=[5, 2, 5])))
     vectors = unpack_vectors(response.vectors, most_rows=3, most_dim=sample.kind.dim)
     np.testing.assert_array_equal(vectors, sample.base[[5, 2, 5]])
+
+
+def test_explanations(caller: Caller, sample: Sample) -> None:
+    query = pack_vectors(sample.queries[:1])
+    answer = caller.call("Explain", pb.ExplainRequest(query=query, k=5, effort=60, with_truth=True))
+    with sample.open() as index:
+        expected = index.explain(sample.queries[0], 5, effort=60)
+    assert json.loads(answer.json).keys() == expected.to_dict().keys()
+    assert answer.text
+    assert answer.svg.startswith("<svg")
+    assert str(sample.path.parent) not in answer.json + answer.text + answer.svg
+    two = pb.ExplainRequest(query=pack_vectors(sample.queries[:2]))
+    assert code_of(lambda: caller.call("Explain", two)) is Code.INVALID_ARGUMENT
 
 
 def test_facts_without_paths(caller: Caller, sample: Sample) -> None:
@@ -91,8 +106,10 @@ def mistakes(sample: Sample) -> list[tuple[str, Callable[[Caller], Any], Code, s
         ("index", lambda c: c.search(query, index="nowhere"), Code.NOT_FOUND, "index-not-found"),
         ("id", lambda c: c.call("Get", pb.GetRequest(int64_ids=pb.Int64Ids(values=[10**6]))),
          Code.NOT_FOUND, "unknown-id"),
-        ("kind of id", lambda c: c.call("Get", pb.GetRequest(string_ids=pb.StringIds(values=["x"]))), *invalid),
-        ("ids", lambda c: c.call("Get", pb.GetRequest(int64_ids=pb.Int64Ids(values=range(10_001)))), *invalid),
+        ("kind of id", lambda c: c.call("Get", pb.GetRequest(string_ids=pb.StringIds(values=["x"]))),
+         *invalid),
+        ("ids", lambda c: c.call("Get", pb.GetRequest(int64_ids=pb.Int64Ids(values=range(10_001)))),
+         *invalid),
     ]  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051", "example.org:50051", "10.0.0.1:1"])
 def test_other_machines_are_served_with_tls_and_keys_only(listen: str) -> None:
     tls = {"tls_certificate_file": "c", "tls_key_file": "k"}
-    with pytest.raises(InvalidArgument, match="TLS .* and keys"):
+    with pytest.raises(InvalidArgument, match=r"TLS .* and keys"):
         ServerConfig(listen=listen)
     with pytest.raises(InvalidArgument, match="needs keys"):
         ServerConfig(listen=listen, **tls)

@@ -1,4 +1,4 @@
-"""A stream answers each request once, by tag; one that fails spoils no other; slow readers are not read from."""
+"""Each request is answered once, by tag; one that fails spoils no other; of slow readers little is read."""
 
 from __future__ import annotations
 

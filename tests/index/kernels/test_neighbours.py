@@ -44,7 +44,7 @@ def test_it_says_whether_the_list_changed() -> None:
 
 def merge(vectors: NDArray[np.float32], leaf: NDArray[np.int32], lists: Lists) -> None:
     block = vectors[leaf]
-    merge_leaf(block @ block.T, (block * block).sum(axis=1), leaf, *lists)
+    merge_leaf(block @ block.T, (block * block).sum(axis=1), leaf, leaf, *lists)
 
 
 @settings(max_examples=60, deadline=None)
