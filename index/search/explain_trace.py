@@ -140,7 +140,7 @@ class _Tracer:
     def _limit(self) -> float | None:
         """The distance that a candidate had to beat when the last round was planned; None: any would do."""
         limit = np.float32(self._work.query_scalars[0, state.Q_LIMIT])
-        return self._estimates.distance(limit) if np.isfinite(limit) else None
+        return self._estimates.distance(float(limit)) if np.isfinite(limit) else None
 
     def _planned(self, frontier_before: int) -> list[PageTrace]:
         """The pages of the round, and what made each of them wanted."""
