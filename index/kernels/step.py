@@ -152,12 +152,13 @@ def _typical_error(error, near, dim):  # type: ignore[no-untyped-def]
 
 @kernel
 def _limit(  # type: ignore[no-untyped-def]
-    scores, states, pool, enough, first, strictness, error, square, dim
+    scores, states, pool, enough, effort, first, strictness, error, square, dim
 ):
     """Up to which estimate a page is worth its read.
 
     The k-th best exact distance decides, less ``strictness`` typical errors. Before any is known the
-    k-th best estimate stands for it, which the search for the best has made too low.
+    k-th best estimate stands for it, which the search for the best has made too low; as many of the best
+    as the effort says are looked at in any case.
     """
     near = np.float32(np.inf)
     if pool >= enough:
@@ -176,6 +177,8 @@ def _limit(  # type: ignore[no-untyped-def]
         limit = near + _HOPE * typical
     if limit < np.float32(np.inf):
         limit -= strictness * typical
+        if found < enough and first:
+            limit = max(limit, scores[min(effort, enough) - 1])
     return limit
 
 
@@ -191,7 +194,8 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     pool = counters[N_POOL]
     # A low effort may run out of candidates before there are k results: any near page will do then.
     enough = min(work.top_rows.shape[1], parameters[P_ROWS])
-    short = counters[N_HOPS] > 0 and counters[N_TOP] < enough and parameters[P_RERANK] == 0
+    begun = counters[N_READS] + counters[N_PINNED] > 0
+    short = begun and counters[N_TOP] < enough and parameters[P_RERANK] == 0
     ranked = parameters[P_CODE_BYTES] == 0
     by_margin = not ranked and parameters[P_REP_BYTES] == 0
     by_margin = by_margin and work.call[CALL_EFFORT] < parameters[P_ROWS]  # all rows were asked for
@@ -204,7 +208,7 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         if parameters[P_METRIC] == _IP:
             square = work.query_scalars[slot, Q_NAV_SQUARE]
         most = _limit(
-            scores, states, pool, enough, counters[N_HOPS] == 0,
+            scores, states, pool, enough, work.call[CALL_EFFORT], not begun,
             np.float32(work.call[CALL_STRICTNESS]) / np.float32(1000), resident.scalars[S_CODE_ERROR],
             square, parameters[P_DIM],
         )  # fmt: skip

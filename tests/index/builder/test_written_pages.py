@@ -72,7 +72,9 @@ def test_any_layout_is_read_back(
     pages = -(-rows // capacity)
     made = random_links(random, pages, rows, layout)
     quantizer = train_quantizer(continuous(1, 20, 8), 1, rotate=False, seed=0)
-    codes = VectorCodes(quantizer, random.integers(0, 256, (rows, code_bytes + 1)).astype(np.uint8), 0.0, 1.0)
+    codes = VectorCodes(
+        quantizer, random.integers(0, 256, (rows, code_bytes + 1)).astype(np.uint8), 0.0, 1.0, 0.0
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder_pages, "_BLOCK_PAGES", block_pages)
         path = tmp_path / "pages.bin"
@@ -184,7 +186,7 @@ def test_resident_files_hold_what_the_search_reads(tmp_path: Path) -> None:
     for name, width in (("codes-004.bin", 4), ("codes-002.bin", 2)):
         meta, arrays = read_bundle((small.folder / name).read_bytes())
         assert set(arrays) == {"codes", "rotation", "starts", "words"}
-        assert set(meta) == {"low", "step", "scale", "tag"}
+        assert set(meta) == {"low", "step", "error", "scale", "tag"}
         assert len(arrays["codes"]) == 101 * 4 * (width + 1) + 32, "with 32 bytes that scans may read"
         assert not arrays["codes"][-32:].any()
     meta, arrays = read_bundle((small.folder / "router.bin").read_bytes())

@@ -73,7 +73,7 @@ def far_from_page(sample: Sample, segment: LoadedSegment) -> NDArray[np.float32]
         for number in range(len(sample.asked)):
             query = sample.asked[number : number + 1]
             try:
-                engine.run(query, sample.options())
+                engine.run(query, sample.options(effort=150))
             except DamagedIndex:
                 continue
             kept.append(query)
@@ -96,7 +96,7 @@ def test_a_changed_byte_names_file_and_page_and_the_engine_goes_on(
         assert caught.value.file == str(tmp_path / "copy" / name)
         assert caught.value.page == PAGE
         unharmed = far_from_page(two_steps, segment)
-        assert (engine.run(unharmed, two_steps.options()).counts == 10).all()
+        assert (engine.run(unharmed, two_steps.options(effort=150)).counts == 10).all()
 
 
 @pytest.mark.parametrize("name", [PAGES_FILE, VECTORS_FILE])
