@@ -22,9 +22,11 @@ from pageann.storage.files import storage_errors
 __all__ = ["Residency", "give_back_memory"]
 
 _STATM = "/proc/self/statm"
-_DROP_SHARE = 0.75
-"""Of the limit at which files are dropped: between two checks a thread may touch some 100 MiB, since the
+_DROP_SHARE = 0.85
+"""Of the limit at which files are dropped: between two checks a thread may touch some 20 MiB, since the
 kernel maps 64 KiB around each place that is read."""
+_RUNTIME_BYTES = 100 << 20
+"""What kernels and libraries that a build loads take; they are no part of the budget."""
 _LEAST_DROP_BYTES = 8 << 20
 """Less than this is not worth dropping."""
 
@@ -32,15 +34,14 @@ _LEAST_DROP_BYTES = 8 << 20
 class Residency:
     """Maps files, and drops what is resident of them when the process has grown beyond ``limit_bytes``.
 
-    Growth is counted from construction, and includes what the runtime itself takes meanwhile. Where
-    the system does not say how large a process is, nothing is dropped: the kernel then takes the
-    pages back when it needs them.
+    Growth is counted from construction. Where the system does not say how large a process is, nothing
+    is dropped: the kernel then takes the pages back when it needs them.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._mappings: list[weakref.ref[mmap.mmap]] = []
         resident_bytes, file_bytes = _resident_bytes()
-        self._most_bytes = resident_bytes + int(_DROP_SHARE * limit_bytes)
+        self._most_bytes = resident_bytes + _RUNTIME_BYTES + int(_DROP_SHARE * limit_bytes)
         self._most_file_bytes = file_bytes + _LEAST_DROP_BYTES
         self._works = resident_bytes > 0 and hasattr(mmap, "MADV_DONTNEED")
         self.drops = 0

@@ -46,7 +46,10 @@ def test_letting_go_of_mapped_files_changes_no_byte(tmp_path: Path, monkeypatch:
     assert digests(tmp_path / "tight") == digests(tmp_path / "roomy")
 
 
-def test_mapped_files_are_dropped_when_the_process_has_grown(tmp_path: Path) -> None:
+def test_mapped_files_are_dropped_when_the_process_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pageann.index.builder.residency._RUNTIME_BYTES", 0)
     residency = Residency(4 << 20)
     array = residency.create(tmp_path / "large", np.uint8, (64 << 20,))
     for first in range(0, len(array), 1 << 20):
