@@ -132,8 +132,8 @@ FAULT_READ = 100
 """From here on the read itself failed (errno added; none: it came short). Below 50: as page checks say."""
 
 # Positions in a row of Work.query_scalars.
-Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM, Q_NAV_SQUARE, Q_LIMIT = range(6)
-QUERY_SCALARS = 6
+Q_INVERSE_NORM, Q_NAV_FACTOR, Q_NAV_TERM, Q_QUANTISED_TERM, Q_NAV_SQUARE, Q_LIMIT, Q_FIRST_LIMIT = range(7)
+QUERY_SCALARS = 7
 T_ROUTER, T_CODE, T_REP = 0, 1, 2
 """Tables of a query: positions in Work.table_scalars (base, step) and Work.tables."""
 

@@ -89,6 +89,7 @@ from pageann.index.kernels.state import (
     PHASE_WALK,
     PINNED,
     Q_INVERSE_NORM,
+    Q_FIRST_LIMIT,
     Q_LIMIT,
     Q_NAV_FACTOR,
     Q_NAV_SQUARE,
@@ -212,6 +213,11 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
             np.float32(work.call[CALL_STRICTNESS]) / np.float32(1000), resident.scalars[S_CODE_ERROR],
             square, parameters[P_DIM],
         )  # fmt: skip
+        # What the first round may read is read whatever its width, so that recall does not hang on that.
+        if begun:
+            most = max(most, np.float32(work.query_scalars[slot, Q_FIRST_LIMIT]))
+        else:
+            work.query_scalars[slot, Q_FIRST_LIMIT] = most
     work.query_scalars[slot, Q_LIMIT] = min(limit, most)
     at = 0
     most_reads = work.call[CALL_MAX_READS]
@@ -232,7 +238,7 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
             at = pool
         next_page = np.int64(-1)
         head = counters[N_FRONTIER_AT] // group_pages
-        if (ranked or short) and head < counters[N_FRONTIER]:
+        if (ranked or (short and at >= pool)) and head < counters[N_FRONTIER]:
             score = work.frontier_scores[slot, head]
             if score < limit and (at >= pool or score < scores[at]):
                 within = counters[N_FRONTIER_AT] - head * group_pages
