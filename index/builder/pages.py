@@ -24,7 +24,7 @@ __all__ = ["LinkMerger", "PageLinks", "write_pages"]
 Rows = npt.NDArray[np.int32]
 
 _BLOCK_PAGES = 512
-_MERGE_PAGES = 16
+_MERGE_PAGES = 4
 _SECOND_HOP_WIDTH = 6
 
 
