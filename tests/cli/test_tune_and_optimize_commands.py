@@ -63,7 +63,7 @@ def test_optimize_reports_and_publishes(built: Path, index: Path, program: Progr
     assert report["saved_low"] > 0
     with pageann.open(index, memory="300KiB", threads=1) as opened:
         assert opened.describe()["resident"]["pinned_pages"] == report["pinned_pages"]
-    outcome = program(*given, "--memory", "300KiB")
+    outcome = program(*given, "--memory", "300KiB", "--recall", 0.9, "--k", 5)
     assert "not published" in outcome.out
 
 
