@@ -24,6 +24,7 @@ COMMANDS = (
     "warmup",
     "serve",
     "datasets",
+    "plan",
 )
 PROGRAM = """
 import sys

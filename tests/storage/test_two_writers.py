@@ -72,7 +72,7 @@ def test_what_a_killed_writer_had_in_scratch_is_kept_on_request(tmp_path: Path, 
         holder.send_signal(signal.SIGKILL)
     with IndexDirectory(path).writer(keep_scratch=keep) as writer:
         assert (writer.scratch_path / "neighbours").exists() == keep
-        assert list(writer.segment_path.iterdir()) == []
+        assert bool(list(writer.segment_path.iterdir())) == keep
     assert list(path.iterdir()) == []
 
 
