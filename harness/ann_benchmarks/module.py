@@ -18,7 +18,7 @@ class PageANN(BaseANN):  # type: ignore[misc]
 
     def __init__(self, metric: str, method_param: dict[str, Any]) -> None:
         if metric not in _METRICS:
-            raise NotImplementedError(f"PageANN does not know the distance {metric}")
+            raise pageann.InvalidArgument(f"distance {metric!r}: PageANN has {', '.join(_METRICS)} here")
         self._metric = _METRICS[metric]
         self._memory = method_param["memory"]
         self._effort = 40

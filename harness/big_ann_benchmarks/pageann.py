@@ -18,6 +18,8 @@ class PageANN(BaseANN):  # type: ignore[misc]
     """``index_params``: memory, build_memory; query arguments: effort."""
 
     def __init__(self, metric: str, index_params: dict[str, Any]) -> None:
+        if metric not in _METRICS:
+            raise pageann.InvalidArgument(f"distance {metric!r}: PageANN has {', '.join(_METRICS)} here")
         self.name = "pageann"
         self._metric = _METRICS[metric]
         self._memory = index_params.get("memory", "30%")

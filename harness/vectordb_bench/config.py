@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel
 
+import pageann
+
 from ..api import DBCaseConfig, DBConfig, MetricType
 
 _METRICS = {"L2": "l2", "IP": "ip", "DP": "ip", "COSINE": "cosine"}
@@ -28,7 +30,7 @@ class PageANNIndexConfig(BaseModel, DBCaseConfig):
         """Arguments of ``pageann.build``."""
         name = "COSINE" if self.metric_type is None else str(self.metric_type.value)
         if name not in _METRICS:
-            raise ValueError(f"PageANN does not know the metric {name}")
+            raise pageann.InvalidArgument(f"metric {name!r}: PageANN has {', '.join(_METRICS)} here")
         return {"metric": _METRICS[name], "memory": self.memory}
 
     def search_param(self) -> dict[str, int]:

@@ -1,5 +1,8 @@
 """PageANN for VectorDBBench: vectors are staged in a file, ``optimize`` builds the index."""
 
+import errno
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +15,8 @@ import pageann
 
 from ..api import VectorDB
 
-_INDEX_NAME, _VECTORS_NAME, _IDS_NAME = "index.pageann", "staged-vectors.f32", "staged-ids.i64"
+_INDEX_NAME, _STAGED_NAME = "index.pageann", "staged.records"
+_BLOCK_ROWS = 100_000
 
 
 class PageANN(VectorDB):  # type: ignore[misc]
@@ -53,22 +57,30 @@ class PageANN(VectorDB):  # type: ignore[misc]
     def insert_embeddings(
         self, embeddings: list[list[float]], metadata: list[int], labels_data: Any = None, **others: Any
     ) -> tuple[int, Exception | None]:
-        """Stage vectors and their ids; ``(how many, error)``."""
-        vectors = np.asarray(embeddings, np.float32).reshape(-1, self.dim)
+        """Stage vectors and their ids, all or none; ``(how many, error)``. Any number of clients may."""
+        records = np.empty(len(metadata), self._record())
+        records["id"], records["vector"] = metadata, embeddings
         try:
-            with open(self._folder / _VECTORS_NAME, "ab") as file:
-                vectors.tofile(file)
-            with open(self._folder / _IDS_NAME, "ab") as file:
-                np.asarray(metadata, np.int64).tofile(file)
+            _append(self._folder / _STAGED_NAME, records.tobytes())
         except OSError as error:
             return 0, error
-        return len(vectors), None
+        return len(records), None
 
     def optimize(self, data_size: int | None = None) -> None:
         """Build the index of everything that was staged, and open it."""
-        ids = np.fromfile(self._folder / _IDS_NAME, np.int64)
-        vectors = np.memmap(self._folder / _VECTORS_NAME, np.float32, mode="r", shape=(len(ids), self.dim))
-        pageann.build(vectors, self._folder / _INDEX_NAME, ids=ids, **self.case_config.index_param())
+        staged = np.memmap(self._folder / _STAGED_NAME, self._record(), mode="r")
+        blocks = (
+            np.ascontiguousarray(staged["vector"][first : first + _BLOCK_ROWS])
+            for first in range(0, len(staged), _BLOCK_ROWS)
+        )
+        pageann.build(
+            blocks,
+            self._folder / _INDEX_NAME,
+            rows=len(staged),
+            dim=self.dim,
+            ids=np.array(staged["id"]),
+            **self.case_config.index_param(),
+        )
         if self._index is not None:
             self._index.close()
         self._index = pageann.open(self._folder / _INDEX_NAME)
@@ -84,6 +96,22 @@ class PageANN(VectorDB):  # type: ignore[misc]
         """Cosine is a metric of its own."""
         return False
 
+    def _record(self) -> np.dtype[np.void]:
+        return np.dtype([("id", np.int64), ("vector", np.float32, (self.dim,))])
+
     def __getstate__(self) -> dict[str, Any]:
         """Copies, in other processes too, open the index for themselves."""
         return {**self.__dict__, "_index": None}
+
+
+def _append(path: Path, records: bytes) -> None:
+    """Put ``records`` behind what is in the file; OSError, and the file as before, where not all fit."""
+    with open(path, "ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(records) != len(records):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise

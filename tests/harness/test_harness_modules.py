@@ -9,8 +9,11 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import resource
+import signal
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import pageann
 from pageann.datasets.synthetic import clustered
 from pageann.datasets.truth import exact_neighbours
 from pageann.types import Metric
@@ -76,7 +80,7 @@ def test_ann_benchmarks(
 
 
 def test_ann_benchmarks_other_distances_are_refused(ann: types.ModuleType) -> None:
-    with pytest.raises(NotImplementedError, match="jaccard"):
+    with pytest.raises(pageann.InvalidArgument, match="jaccard"):
         ann.PageANN("jaccard", {"memory": "30%"})
 
 
@@ -189,6 +193,11 @@ def test_big_ann_benchmarks_within_a_radius(
     algorithm.done()
 
 
+def test_big_ann_benchmarks_other_distances_are_refused(big_ann: types.ModuleType) -> None:
+    with pytest.raises(pageann.InvalidArgument, match="jaccard"):
+        big_ann.PageANN("jaccard", {"memory": "30%"})
+
+
 def test_big_ann_benchmarks_configuration(big_ann: types.ModuleType) -> None:
     text = (HARNESS / "big_ann_benchmarks" / "algos.yaml").read_text(encoding="utf-8")
     assert re.findall(r"constructor: (\w+)", text) == ["PageANN"]
@@ -246,11 +255,52 @@ def test_vectordb_bench(
     assert not list((tmp_path / "vectors").iterdir())
 
 
+def test_vectordb_bench_clients_that_insert_at_once_keep_ids_and_vectors_together(
+    vectordb: tuple[types.ModuleType, types.ModuleType], tmp_path: Path
+) -> None:
+    module, config = vectordb
+    options = config.PageANNIndexConfig(metric_type=config.MetricType.L2, memory="2MiB")
+    clients = [module.PageANN(4, {"path": str(tmp_path)}, options) for _ in range(4)]
+
+    def insert(number: int) -> None:
+        for first in range(number * 1000, number * 1000 + 1000, 50):
+            names = list(range(first, first + 50))
+            clients[number].insert_embeddings([[float(name)] * 4 for name in names], names)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(insert, range(4)))
+    with clients[0].init():
+        clients[0].optimize()
+        for name in (0, 999, 1000, 2345, 3999):
+            assert clients[0].search_embedding([float(name)] * 4, k=1) == [name]
+
+
+def test_vectordb_bench_a_failed_insert_leaves_nothing(
+    vectordb: tuple[types.ModuleType, types.ModuleType], tmp_path: Path
+) -> None:
+    module, config = vectordb
+    client = module.PageANN(4, {"path": str(tmp_path)}, config.PageANNIndexConfig())
+    assert client.insert_embeddings([[1.0] * 4], [7]) == (1, None)
+    staged = tmp_path / "vectors" / "staged.records"
+    before = staged.read_bytes()
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    quiet = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, kept[1]))
+    try:
+        count, error = client.insert_embeddings([[2.0] * 4], [8])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+        signal.signal(signal.SIGXFSZ, quiet)
+    assert count == 0
+    assert isinstance(error, OSError)
+    assert staged.read_bytes() == before
+
+
 def test_vectordb_bench_other_metrics_are_refused(
     vectordb: tuple[types.ModuleType, types.ModuleType],
 ) -> None:
     _, config = vectordb
-    with pytest.raises(ValueError, match="HAMMING"):
+    with pytest.raises(pageann.InvalidArgument, match="HAMMING"):
         config.PageANNIndexConfig(metric_type=config.MetricType.HAMMING).index_param()
 
 
