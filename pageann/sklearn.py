@@ -21,8 +21,10 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import pageann
@@ -42,12 +44,12 @@ class PageANNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
       is its own nearest neighbour;
     - ``mode``: ``distance`` for distances, ``connectivity`` for ones;
     - ``metric``: ``euclidean``, ``sqeuclidean`` or ``cosine``;
-    - ``n_jobs``: threads; None is every core allowed;
+    - ``n_jobs``: threads; None is every core allowed, -1 every core, -2 all but one;
     - ``recall``: mean recall to aim for, or 1.0 for an exact search of everything;
     - ``memory``: what the index may hold in RAM, such as ``"64MiB"`` or ``"30%"`` of the vectors;
     - ``folder``: where the index is put; None is the system's temporary folder. It is removed with the
       estimator;
-    - ``random_state``: seed of the build.
+    - ``random_state``: seed of the build, a RandomState to draw it from, or None for any.
 
     Distances are exact, whatever the recall; vectors are compared as float32. A pickled estimator
     carries its index.
@@ -63,7 +65,7 @@ class PageANNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         recall: float = 0.95,
         memory: str | int | None = None,
         folder: str | None = None,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.mode = mode
@@ -90,8 +92,8 @@ class PageANNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self._path(),
             metric=_METRICS[self.metric],
             memory=self.memory,
-            seed=self.random_state,
-            threads=self.n_jobs,
+            seed=self._seed(),
+            threads=self._threads(),
         )
         self._index = self._opened()
         return self
@@ -122,6 +124,14 @@ class PageANNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _wanted(self) -> int:
         return int(self.n_neighbors) + (self.mode == "distance")
 
+    def _threads(self) -> int | None:
+        return None if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
     def _values(self, distances: NDArray[np.float32]) -> NDArray[Any]:
         """What the graph holds for squared Euclidean or cosine distances."""
         if self.mode == "connectivity":
@@ -133,7 +143,7 @@ class PageANNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return Path(self._place.name) / _INDEX_NAME
 
     def _opened(self) -> pageann.Index:
-        return pageann.open(self._path(), memory=self.memory, threads=self.n_jobs)
+        return pageann.open(self._path(), memory=self.memory, threads=self._threads())
 
     def _close(self) -> None:
         index = self.__dict__.pop("_index", None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN
@@ -123,9 +124,39 @@ def test_recall_is_passed_on() -> None:
     assert 0.2 < shared < 0.999
 
 
+def test_options_mean_what_they_mean_in_scikit_learn(
+    vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int | None] = []
+    seeds: list[int] = []
+    build = pageann.build
+
+    def watched(*given: Any, **options: Any) -> Any:
+        threads.append(options["threads"])
+        seeds.append(options["seed"])
+        return build(*given, **options)
+
+    monkeypatch.setattr(pageann, "build", watched)
+    for jobs in (None, 1, -1):
+        PageANNTransformer(n_jobs=jobs).fit(vectors[:100])
+    assert threads == [None, 1, effective_n_jobs(-1)]
+    for state in (np.random.RandomState(3), np.random.RandomState(3), np.random.RandomState(4), 7):
+        PageANNTransformer(random_state=state).fit(vectors[:100])
+    assert seeds[3] == seeds[4] != seeds[5]
+    assert seeds[6] == 7
+    PageANNTransformer(random_state=None).fit(vectors[:100])
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"metric": "manhattan"}, {"mode": "both"}, {"n_neighbors": 0}, {"n_neighbors": 2.5}, {"recall": 2}],
+    [
+        {"metric": "manhattan"},
+        {"mode": "both"},
+        {"n_neighbors": 0},
+        {"n_neighbors": 2.5},
+        {"recall": 2},
+        {"n_jobs": 0},
+    ],
 )
 def test_mistakes(vectors: NDArray[np.float32], options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
