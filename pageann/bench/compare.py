@@ -52,6 +52,13 @@ class CompareOptions:
     seconds: float = 300.0
     """For one run, after which it is given up."""
 
+    def __post_init__(self) -> None:
+        """InvalidArgument for a name or a size that is none, before anything is measured."""
+        for name in self.names:
+            kind_of(name)
+        if self.cap is not None:
+            parse_bytes(self.cap, option="compare-cap")
+
 
 @dataclass(slots=True, eq=False)
 class _Entrant:
@@ -80,8 +87,6 @@ class _Questions:
 
 def compare(options: BenchOptions, wanted: CompareOptions, say: Say) -> dict[str, Any]:
     """The object ``comparison`` of the schema ``pageann.bench/1``; ``say`` is told each step."""
-    for name in wanted.names:
-        kind_of(name)  # a wrong name is told before anything is measured
     with tempfile.TemporaryDirectory(prefix="pageann-questions-") as scratch:
         with pageann.open(options.index, io=options.io) as index:
             inputs = read_inputs(options, index.rows)

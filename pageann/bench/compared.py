@@ -15,6 +15,8 @@ __all__ = ["at_recall", "comparison_sections", "comparison_table"]
 
 OWN = "pageann"
 RECALLS = (0.9, 0.95, 0.99)
+_OVERSHOOT = 0.005
+"""Of recall, from which on the figures of a system that never went lower are marked."""
 
 Peer = Mapping[str, Any]
 
@@ -134,7 +136,9 @@ def _grid(
     for peer, found in zip(ran, reached, strict=True):
         most = max(run["recall"] for run in peer["runs"])
         cells = [write(found[key]) for key, _, _, write in _FIGURES] if found else ["-"] * len(_FIGURES)
-        note = "" if found else f" (reached {most:.3f})"
+        note = f" (reached {most:.3f})" if not found else ""
+        if found and found["recall"] > recall + _OVERSHOOT:
+            note = f" (at {found['recall']:.3f}, its least)"
         rows.append([peer["name"] + note, *cells])
     best = set()
     for column, (key, _, more, _) in enumerate(_FIGURES, start=1):

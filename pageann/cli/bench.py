@@ -19,6 +19,7 @@ from pageann.cli.parsing import (
 )
 
 if TYPE_CHECKING:
+    from pageann.bench.compare import CompareOptions
     from pageann.bench.options import BenchOptions
 
 __all__ = ["add_parser", "run"]
@@ -166,10 +167,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pageann.bench.report import table
     from pageann.bench.run import measure
 
-    options = _options(arguments)
+    options, wanted = _options(arguments), _wanted(arguments)
+    _require_folders(arguments)
     figures = measure(options, talk)
-    if arguments.compare:
-        figures["comparison"] = _compare(arguments, options)
+    if wanted is not None:
+        from pageann.bench.compare import compare
+
+        figures["comparison"] = compare(options, wanted, talk)
     with until_closed():
         if arguments.json == "-":
             print_json(figures, indent=2)
@@ -179,13 +183,26 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(arguments: argparse.Namespace, options: BenchOptions) -> dict[str, Any]:
-    from pageann.bench.compare import CompareOptions, compare
+def _wanted(arguments: argparse.Namespace) -> CompareOptions | None:
+    from pageann.bench.compare import CompareOptions
 
-    wanted = CompareOptions(
+    if not arguments.compare:
+        return None
+    return CompareOptions(
         tuple(arguments.compare), arguments.compare_folder, arguments.compare_cap, arguments.compare_seconds
     )
-    return compare(options, wanted, talk)
+
+
+def _require_folders(arguments: argparse.Namespace) -> None:
+    """Figures that took an hour must have a place to go."""
+    from pathlib import Path
+
+    from pageann.errors import InvalidArgument
+
+    for option in ("json", "csv", "html"):
+        path = getattr(arguments, option)
+        if path and path != "-" and not Path(path).parent.is_dir():
+            raise InvalidArgument(f"--{option} {path}: there is no folder {Path(path).parent}; make it first")
 
 
 def _write_files(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:

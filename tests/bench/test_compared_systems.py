@@ -21,6 +21,7 @@ from pageann.bench.compare import CompareOptions, compare
 from pageann.bench.options import BenchOptions
 from pageann.bench.peers.contract import Case, Peer, Setting
 from pageann.bench.peers.registry import PEERS, kind_of
+from pageann.cli.main import main
 from pageann.datasets.synthetic import clustered
 from pageann.datasets.truth import exact_neighbours
 from pageann.errors import InvalidArgument
@@ -83,6 +84,26 @@ def test_an_adapter_is_described_without_its_package(name: str) -> None:
 def test_an_unknown_name_is_a_mistake() -> None:
     with pytest.raises(InvalidArgument, match="hnswlib"):
         kind_of("hnsw")
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--compare", "hnsw"], "'hnsw' is unknown"),
+        (["--compare", "hnswlib", "--compare-cap", "much"], "compare-cap='much' is not a size"),
+        (["--json", "no-such-folder/out.json"], "--json no-such-folder/out.json: there is no folder"),
+        (["--html", "no-such-folder/out.html"], "--html no-such-folder/out.html: there is no folder"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: list[str], words: str
+) -> None:
+    def never(*given: Any) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("pageann.bench.run.measure", never)
+    assert main(["bench", "some.pageann", "--queries", "q.npy", "--truth", "t.npy", *extra]) == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -120,6 +120,13 @@ def test_figures_at_a_recall_lie_between_those_of_its_neighbours() -> None:
     assert at_recall(runs, 0.5) == at_recall([runs[1]], 0.5)
 
 
+def test_figures_at_another_recall_say_so() -> None:
+    figures = comparison_of(pageann=[peer_run(0.94, 90.0), peer_run(0.96, 80.0)], sure=[peer_run(0.98, 70.0)])
+    table = comparison_table(figures, 0.95)
+    assert "sure (at 0.980, its least)" in table
+    assert "pageann (" not in table
+
+
 def test_the_comparison_says_where_we_lose() -> None:
     ours = [peer_run(0.9, 100.0, kib=20.0), peer_run(0.99, 50.0, kib=30.0)]
     theirs = [peer_run(0.9, 900.0), peer_run(0.99, 800.0)]
@@ -128,6 +135,7 @@ def test_the_comparison_says_where_we_lose() -> None:
     text = html_report(figures)
     assert "queries/s: 2, KiB from disk: 1, CPU us: 2" in text
     assert "short (reached 0.800)" in text
+    assert "(at" not in text
     assert "not run: not installed" in text
     assert "gone: not run: not installed" in comparison_table(figures["comparison"])
 

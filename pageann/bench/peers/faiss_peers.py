@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ class _Faiss(Peer):
         found: NDArray[np.int64] = ids[0]
         return found[found >= 0]
 
+    @abstractmethod
     def _search_parameters(self, setting: Setting) -> Any:
-        raise NotImplementedError
+        """What faiss is given for ``setting``."""
 
 
 class FaissHnsw(_Faiss):

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def _finished(
     timer.start()
     try:
         _attend(process, when_ready)
-        return watch.late, process.wait()
+        code = process.wait()
+        return watch.late, code
     finally:
         timer.cancel()
         if process.poll() is None:
@@ -89,8 +91,9 @@ def _attend(process: subprocess.Popen[str], when_ready: Callable[[int], None] | 
         if line.strip() == READY:
             if when_ready is not None:
                 when_ready(process.pid)
-            process.stdin.write("\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended meanwhile; its exit code tells why
+                process.stdin.write("\n")
+                process.stdin.flush()
 
 
 def _reason(code: int, errors: str) -> str:
