@@ -1,7 +1,8 @@
 """Public data sets of nearest-neighbour search: where they are, what they hold, and under which licence.
 
-Addresses, sizes and licences are what the publishers state, as far as we know it: read the licence at the
-source before you use a set. ``verified`` tells which sets were fetched and read by us; listings say so.
+Addresses, sizes and licences were written down without being checked at their source: an address may be
+wrong or have moved, a licence may be another one. Read the licence at the source before you use a set.
+``verified`` tells which sets were fetched and read by us (none so far); listings say so.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ class _Transfer:
             raise InvalidData(
                 f"{target}: has {size:,} bytes, not {expected_bytes:,}; remove it and fetch again"
             )
-        return Downloaded(target, size, checksum, bool(wanted), size)
+        checked = bool(wanted) and not self._what.first_bytes
+        return Downloaded(target, size, checksum, checked, size)
 
     def _fetch_all(self) -> None:
         """Try until all bytes are there, or too many tries in a row brought none."""

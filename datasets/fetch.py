@@ -46,6 +46,8 @@ def fetch_set(
     """
     wanted = [file for file in entry.files if file.part == ALL or file.part in parts]
     if rows is not None:
+        if BASE not in parts:
+            raise InvalidArgument(f"rows={rows}: only the base can be fetched in part; add base to the parts")
         wanted = [_shortened(entry, file, rows) for file in wanted if file.part != TRUTH]
     return [Fetched(file, _fetch(entry, file, folder, progress, patience)) for file in wanted]
 

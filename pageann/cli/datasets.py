@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _DESCRIPTION = """\
-list shows the public data sets that are known, with licence and address; those that we never fetched
-ourselves are marked unverified. fetch downloads one, and goes on where an earlier fetch stopped. truth
+list shows the public data sets that are known. Addresses, sizes and licences of those marked unverified
+were never checked at their source. fetch downloads one, and goes on where an earlier fetch stopped. truth
 computes exact neighbours. convert writes vectors, or a file of neighbour ids, in another format."""
 
 _FETCH = """\
@@ -142,7 +142,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     entry = find_set(arguments.name)
     if not entry.verified:
-        talk(f"{entry.name} is unverified: its address and size are its publisher's statement")
+        talk(f"{entry.name} is unverified: its address, size and licence were never checked at their source")
     folder = Path(arguments.folder or entry.name)
     with progress_on() as draw:
         report = _reporter(entry, draw)

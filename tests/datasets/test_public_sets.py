@@ -120,6 +120,11 @@ def test_formats_without_a_header_to_change_are_refused(site: Site, tmp_path: Pa
         fetch_set(find_set("sift1m"), tmp_path, rows=10)
 
 
+def test_a_part_of_no_base_is_a_mistake(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="add base to the parts"):
+        fetch_set(entry_at(site), tmp_path, rows=10, parts=("truth",))
+
+
 def test_parts_are_those_of_the_catalogue() -> None:
     assert set(fetch_module.PARTS) == {file.part for entry in CATALOGUE for file in entry.files} - {"all"}
 
