@@ -38,12 +38,16 @@ async def supervise(config: ServerConfig) -> int:
         shares = [
             share_of_worker(replace(config, listen=address), number) for number in range(config.workers)
         ]
-        stopped = asyncio.Event()
+        stopped, hurried = asyncio.Event(), asyncio.Event()
+
+        def note_signal() -> None:
+            (hurried if stopped.is_set() else stopped).set()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, note_signal)
         logger.info("%d workers on %s", config.workers, address)
-        codes = await asyncio.gather(*(_keep_running(share, stopped) for share in shares))
+        codes = await asyncio.gather(*(_keep_running(share, stopped, hurried) for share in shares))
     return max(codes)
 
 
@@ -86,10 +90,13 @@ def share_of_worker(config: ServerConfig, number: int) -> ServerConfig:
         shown = f"[{host}]" if ":" in host else host
         metrics = f"{shown}:{port + number if port else 0}"
     indexes = tuple(_share_of_index(index, config) for index in config.indexes)
+    swap = parse_bytes(config.swap_memory or "50%")
+    swap_memory = config.swap_memory if swap.share else _bytes_a_worker(swap, config)
     log = f"{config.access_log}.{number}" if config.access_log not in ("", "-") else config.access_log
     return replace(
-        config, indexes=indexes, memory="", metrics_listen=metrics, workers=1, reuse_port=True, access_log=log
-    )
+        config, indexes=indexes, memory="", swap_memory=swap_memory, metrics_listen=metrics, workers=1,
+        reuse_port=True, access_log=log,
+    )  # fmt: skip
 
 
 def _share_of_index(index: IndexConfig, config: ServerConfig) -> IndexConfig:
@@ -102,10 +109,14 @@ def _share_of_index(index: IndexConfig, config: ServerConfig) -> IndexConfig:
     whole: ByteSize = parse_bytes(memory)
     if whole.share:
         return replace(index, memory=f"{100 * whole.share / config.workers:.6f}%")
-    return replace(index, memory=str(max(1, whole.bytes // config.workers)) + "B")
+    return replace(index, memory=_bytes_a_worker(whole, config))
 
 
-async def _keep_running(config: ServerConfig, stopped: asyncio.Event) -> int:
+def _bytes_a_worker(whole: ByteSize, config: ServerConfig) -> str:
+    return f"{max(1, whole.bytes // config.workers)}B"
+
+
+async def _keep_running(config: ServerConfig, stopped: asyncio.Event, hurried: asyncio.Event) -> int:
     """Run one worker, again whenever it dies; its exit code once it was told to stop, or failed to start."""
     loop = asyncio.get_running_loop()
     while True:
@@ -121,14 +132,24 @@ async def _keep_running(config: ServerConfig, stopped: asyncio.Event) -> int:
         await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         if stopped.is_set():
-            if process.returncode is None:
-                process.terminate()
-            return max(0, await ended)
+            return await _end(process, ended, hurried)
         if loop.time() - begun < _SOON_SECONDS:
             stopped.set()
-            return process.returncode or _START_FAILED
+            return max(0, await ended) or _START_FAILED
         logger.error("a worker died (%s) and is started again", process.returncode)
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int], hurried: asyncio.Event) -> int:
+    """Let a worker go down, at once when ``hurried`` is set; its exit code, 0 where a signal ended it."""
+    if process.returncode is None:
+        process.terminate()
+    asked = asyncio.create_task(hurried.wait())
+    await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if process.returncode is None:
+        process.terminate()
+    return max(0, await ended)
 
 
 def worker() -> int:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,15 +107,41 @@ def test_workers_end_with_their_parent(sample: Sample) -> None:
         eventually(lambda: not any(alive(child) for child in children), "the workers have ended")
 
 
+def two_workers(sample: Sample, *arguments: str) -> Served:
+    """A program of two workers."""
+    address = ("--listen", "127.0.0.1:0", *QUIET)
+    return Served(sample.path, *address, "--workers", "2", "--memory", "2MiB", "--threads", "1", *arguments)
+
+
+def test_a_second_signal_ends_workers_at_once(sample: Sample) -> None:
+    # The notice lasts longer than the test would wait for the end.
+    with two_workers(sample, "--notice-seconds", "300") as program:
+        program.says("listening on", times=2)
+        program.process.send_signal(signal.SIGTERM)
+        program.says("going down", times=2)
+        assert program.end() == 1
+
+
+def test_a_worker_that_is_killed_at_its_start_is_no_success(sample: Sample) -> None:
+    with two_workers(sample) as program:
+        program.says(r"2 workers on (\S+)")
+        eventually(lambda: len(children_of(program.process.pid)) == 2, "the workers run")
+        os.kill(int(children_of(program.process.pid)[0]), signal.SIGKILL)
+        assert program.process.wait(60.0) == 4
+
+
 def test_what_each_worker_gets() -> None:
     config = ServerConfig(
         indexes=(IndexConfig("a", Path("/a")), IndexConfig("b", Path("/b"), "30%")),
         memory="64MiB",
         workers=4,
         metrics_listen="127.0.0.1:9000",
+        swap_memory="8MiB",
     )
     share = share_of_worker(config, 3)
     assert [index.memory for index in share.indexes] == ["16777216B", "7.500000%"]
     assert (share.metrics_listen, share.workers, share.reuse_port) == ("127.0.0.1:9003", 1, True)
+    assert share.swap_memory == "2097152B"
+    assert share_of_worker(replace(config, swap_memory="40%"), 3).swap_memory == "40%", "of a worker's share"
     with pytest.raises(InvalidArgument, match="none is stated for a"):
         share_of_worker(ServerConfig(indexes=(IndexConfig("a", Path("/a")),), workers=2), 0)
