@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from pageann.errors import InvalidArgument, PageANNError, StorageError
+from pageann.errors import InvalidArgument, StorageError
 from pageann.server.access_log import AccessLog
 from pageann.server.addresses import split_address
 from pageann.server.answering import Answering
@@ -160,7 +160,7 @@ class RunningServer:
     def _drop_slow_readers(self) -> None:
         self._metrics.slow_readers.inc(self._answering.unsent.drop_late())
 
-    def _on_swap(self, index: str, error: PageANNError | None) -> None:
+    def _on_swap(self, index: str, error: Exception | None) -> None:
         if error is None:
             self._metrics.count_swap(index, "done")
             logger.info("index %s: a new version is in service", index)

@@ -9,11 +9,12 @@ budget and the bridge's are held at a time, and no call fails.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from time import monotonic
 
-from pageann.errors import BudgetTooSmall, PageANNError, ServiceUnavailable
+from pageann.errors import BudgetTooSmall, ServiceUnavailable
 from pageann.results import Ledger
 from pageann.server.metrics import IndexFigures
 from pageann.server.version import OpenOptions, OpenVersion, Signature, open_version, published
@@ -21,7 +22,7 @@ from pageann.types import parse_bytes
 
 __all__ = ["OnSwap", "ServedIndex"]
 
-OnSwap = Callable[[str, PageANNError | None], None]
+OnSwap = Callable[[str, Exception | None], None]
 """Called with the name of an index, and None or why its new version could not be taken into service."""
 
 _RETRY_SECONDS, _RETRY_SECONDS_MOST = 5.0, 300.0
@@ -42,6 +43,8 @@ class ServedIndex:
         self._draining: list[OpenVersion] = []
         self._gone = {"queries": 0, "reads": 0, "kib": 0.0}
         """Totals of versions that were closed."""
+        self._moving = threading.Lock()
+        """Held while a version changes its place: figures, read on other threads, count each once."""
         self._swapping = asyncio.Lock()
         self._growing: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -84,8 +87,11 @@ class ServedIndex:
         """Take what is published into service; whether it is another version than before.
 
         Returns when new calls go to it; the old version drains meanwhile. Raises what ``pageann.open``
-        raises, and then the old version stays.
+        raises, and then the old version stays. A caller who is cancelled leaves the swap to end by itself.
         """
+        return await asyncio.shield(asyncio.create_task(self._reload()))
+
+    async def _reload(self) -> bool:
         async with self._swapping:
             if self._closed or self._current is None:
                 raise ServiceUnavailable(f"index {self.name} is not open; try again later")
@@ -97,7 +103,7 @@ class ServedIndex:
                 return False
             try:
                 bridge = await self._open_bridge(old)
-            except PageANNError as error:
+            except Exception as error:
                 self._on_swap(self.name, error)
                 raise
             changed = bridge.name != old.name
@@ -114,15 +120,16 @@ class ServedIndex:
 
     def _replace(self, old: OpenVersion, new: OpenVersion | None) -> None:
         """From now on calls go to ``new``."""
-        self._current = new
-        self._draining.append(old)
+        with self._moving:
+            self._current = new
+            self._draining.append(old)
 
     async def _grow(self, old: OpenVersion, bridge: OpenVersion) -> None:
         """Once ``old`` has gone, put the same version as ``bridge`` in its place, in the whole budget."""
         await self._retire(old)
         try:
             full = await self._open(self._options.memory)
-        except PageANNError as error:  # such as one published since, and damaged: the bridge goes on
+        except Exception as error:  # such as one published since, and damaged: the bridge goes on
             bridge.signature = None  # so that the next looks try again
             self._put_off()
             self._on_swap(self.name, error)
@@ -135,9 +142,10 @@ class ServedIndex:
         """Close a version that was replaced when its calls have ended."""
         await version.drain()
         await asyncio.get_running_loop().run_in_executor(self._threads, version.index.close)
-        for name, count in version.index.stats().items():
-            self._gone[name] += count
-        self._draining.remove(version)
+        with self._moving:
+            for name, count in version.index.stats().items():
+                self._gone[name] += count
+            self._draining.remove(version)
 
     def look(self) -> None:
         """Start a swap if something new was published; one that failed is tried again after a while."""
@@ -154,7 +162,7 @@ class ServedIndex:
     async def _take_up(self) -> None:
         try:
             await self.reload()
-        except PageANNError:
+        except Exception:  # told by reload
             self._put_off()
         finally:
             self._looking = None
@@ -175,11 +183,12 @@ class ServedIndex:
 
     def figures(self) -> IndexFigures:
         """Figures of this index; may be called from any thread."""
-        current, draining = self._current, list(self._draining)
-        totals = dict(self._gone)
-        for version in ([current] if current else []) + draining:
-            for name, count in version.index.stats().items():
-                totals[name] += count
+        with self._moving:
+            current, draining = self._current, list(self._draining)
+            totals = dict(self._gone)
+            for version in ([current] if current else []) + draining:
+                for name, count in version.index.stats().items():
+                    totals[name] += count
         return IndexFigures(
             name=self.name,
             serving=current is not None,

@@ -102,6 +102,23 @@ def test_both_versions_stand_in_the_ledger_while_one_drains(own_sample: Sample) 
         eventually(lambda: settled(server, caller, old.version), "the old version is gone")
 
 
+def test_a_reload_whose_caller_leaves_is_carried_through(own_sample: Sample) -> None:
+    with (
+        served(own_sample.path, watch_seconds=600.0, metrics_listen=METRICS) as server,
+        calling(server.address) as caller,
+    ):
+        old = version(caller)
+        held = next(iter(server.running._registry)).take()
+        rebuild(own_sample, 7)
+        assert caller.call("Reload", pb.ReloadRequest()).changed
+        # The next one waits for the call that keeps the old version; its caller does not.
+        late = code_of(lambda: caller.call("Reload", pb.ReloadRequest(), timeout=0.3))
+        assert late is Code.DEADLINE_EXCEEDED
+        server._loop.call_soon_threadsafe(held.let_go)  # type: ignore[union-attr]
+        eventually(lambda: settled(server, caller, old.version), "the old version is gone")
+        assert caller.call("Reload", pb.ReloadRequest()).changed is False
+
+
 def test_a_damaged_build_does_not_replace_a_sound_one(
     own_sample: Sample, caplog: pytest.LogCaptureFixture
 ) -> None:
