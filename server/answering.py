@@ -9,6 +9,7 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
+from pageann.api import DEFAULT_RECALL
 from pageann.errors import InvalidArgument, PageANNError
 from pageann.results import RangeResult, SearchResult
 from pageann.server.access_log import Entry
@@ -61,9 +62,17 @@ class Answering:
         self.unsent = Unsent(config.unsent_bytes, config.send_seconds)
 
     async def search(
-        self, request: pb.SearchRequest, caller: Caller, entry: Entry, call_seconds: float
+        self,
+        request: pb.SearchRequest,
+        caller: Caller,
+        entry: Entry,
+        call_seconds: float,
+        waited_seconds: float = 0.0,
     ) -> pb.SearchResponse:
-        """The answer to a request of a call that ends in ``call_seconds``. Raises what the library raises."""
+        """The answer to a request of a call that ends in ``call_seconds``. Raises what the library raises.
+
+        ``waited_seconds`` is how long ago the request arrived.
+        """
         arrived = monotonic()
         served = self._registry.find(request.index)
         quality = _quality(request)
@@ -71,7 +80,7 @@ class Answering:
         entry.queries = request.queries.rows
         k = entry.k = self._limits.check_search(request)
         self._note_quality(request, quality, entry)
-        seconds = min(soft_seconds(request), call_seconds)
+        seconds = min(max(soft_seconds(request) - waited_seconds, _LEAST_SECONDS), call_seconds)
         self._rates.spend(caller.name, max(1, request.queries.rows))
         self.unsent.require_room(expected_bytes(request, k))
         queries = unpack_vectors(
@@ -85,7 +94,6 @@ class Answering:
             "recall": quality.recall,
             "effort": quality.effort,
             "max_page_reads": request.max_page_reads if request.HasField("max_page_reads") else None,
-            "stats": request.stats,
         }
         if quality.exact or request.HasField("radius"):
             if request.HasField("radius"):
@@ -96,7 +104,9 @@ class Answering:
             result = await self._search(version, queries, k, seconds, arrived, options)
         if result.stats is not None:
             entry.reads = int(result.stats.reads.sum())
-        return search_response(result)
+        if isinstance(result, RangeResult):
+            self._limits.check_found(len(result.ids))
+        return search_response(result, with_stats=request.stats)
 
     async def _search(
         self,
@@ -109,8 +119,7 @@ class Answering:
     ) -> SearchResult:
         gate = self.gate
         try:
-            if not gate.try_enter():
-                await gate.enter(seconds)
+            await gate.enter(seconds)
             started = monotonic()
             try:
                 return await version.index.asearch(
@@ -145,8 +154,9 @@ class Answering:
             self._metrics.effort_calls.inc()
             entry.quality = f"effort {quality.effort}"
         else:
-            recall = 0.95 if quality.recall is None else quality.recall
-            self._metrics.recall.observe(recall)
+            recall = DEFAULT_RECALL if quality.recall is None else quality.recall
+            if 0.0 < recall <= 1.0:  # a sum that has met a NaN stays one
+                self._metrics.recall.observe(recall)
             entry.quality = f"recall {recall:g}"
         if request.HasField("radius"):
             entry.quality += " radius"

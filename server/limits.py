@@ -9,7 +9,7 @@ from pageann.errors import InvalidArgument
 from pageann.server.config import ServerConfig
 from pageann.server.v1 import pageann_pb2 as pb
 
-__all__ = ["RequestLimits", "answer_bytes", "expected_bytes", "soft_seconds"]
+__all__ = ["RequestLimits", "expected_bytes", "soft_seconds"]
 
 DEFAULT_K = 10
 _BYTES_A_RESULT = 24
@@ -49,6 +49,14 @@ class RequestLimits:
             )
         return k
 
+    def check_found(self, count: int) -> None:
+        """InvalidArgument if a range search has found more than one request may have."""
+        if count > self.most_results:
+            raise InvalidArgument(
+                f"radius: {count:,} rows are inside; this server answers a request with up to "
+                f"{self.most_results:,}, ask for a smaller radius or send fewer queries"
+            )
+
     def check_ids(self, count: int) -> None:
         """InvalidArgument if one Get asks for more than one request may."""
         if count > self.most_queries:
@@ -66,11 +74,6 @@ def soft_seconds(request: pb.SearchRequest) -> float:
     if isnan(seconds) or seconds <= 0:
         raise InvalidArgument(f"deadline_seconds={seconds!r}: give seconds from now, above 0")
     return seconds
-
-
-def answer_bytes(response: pb.SearchResponse) -> int:
-    """About how large an answer is: cheaper than to ask it."""
-    return len(response.distances) * 3
 
 
 def expected_bytes(request: pb.SearchRequest, k: int) -> int:

@@ -13,7 +13,6 @@ from pageann.server.answering import Answering
 from pageann.server.calls import Calls, Context, seconds_left
 from pageann.server.info import index_info
 from pageann.server.keys import Caller
-from pageann.server.limits import answer_bytes
 from pageann.server.registry import Registry
 from pageann.server.streams import Streams
 from pageann.server.v1 import pageann_pb2 as pb
@@ -58,7 +57,7 @@ class SearchService:
         self, request: pb.SearchRequest, context: Context, caller: Caller, entry: Entry
     ) -> pb.SearchResponse:
         response = await self._answering.search(request, caller, entry, seconds_left(context))
-        self._answering.unsent.hand_over(answer_bytes(response), context)
+        self._answering.unsent.hand_over(response.ByteSize(), context)
         return response
 
     async def _get(

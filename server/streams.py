@@ -13,7 +13,6 @@ from pageann.server.access_log import Entry
 from pageann.server.answering import Answering
 from pageann.server.calls import Calls, Context, seconds_left
 from pageann.server.keys import Caller
-from pageann.server.limits import answer_bytes
 from pageann.server.v1 import pageann_pb2 as pb
 
 __all__ = ["Streams"]
@@ -108,7 +107,7 @@ class _Stream:
 
     async def _answer(self, request: pb.SearchStreamRequest) -> None:
         response = await self._response(request)
-        nbytes = answer_bytes(response.response)
+        nbytes = response.ByteSize()
         try:
             async with self._answering.unsent.sending(nbytes), self._writing:
                 if not self.broken.is_set():
@@ -126,7 +125,11 @@ class _Stream:
         try:
             async with self._turns:
                 response = await self._answering.search(
-                    request.request, self._caller, entry, seconds_left(self._context)
+                    request.request,
+                    self._caller,
+                    entry,
+                    seconds_left(self._context),
+                    monotonic() - started,
                 )
             entry.status = "OK"
             return pb.SearchStreamResponse(tag=request.tag, response=response)

@@ -22,8 +22,8 @@ _INTEGERS = ("hops", "codes_scored", "pinned_hits", "effort")
 _FLOATS = ("kib", "units", "route_us", "scan_us", "read_us", "total_us")
 
 
-def search_response(result: SearchResult | RangeResult, warnings: tuple[str, ...] = ()) -> pb.SearchResponse:
-    """The message that tells ``result``; ``warnings`` are told besides those of its statistics."""
+def search_response(result: SearchResult | RangeResult, *, with_stats: bool = True) -> pb.SearchResponse:
+    """The message that tells ``result``, its warnings too; its statistics only ``with_stats``."""
     counts, ids, distances = (
         _flat_of_padded(result) if isinstance(result, SearchResult) else _flat_of_range(result)
     )
@@ -37,10 +37,9 @@ def search_response(result: SearchResult | RangeResult, warnings: tuple[str, ...
     if not result.complete.all():
         response.incomplete.extend(np.flatnonzero(~result.complete).tolist())
     if result.stats is not None:
-        response.stats.CopyFrom(_stats_message(result.stats))
-        warnings = tuple(dict.fromkeys((*result.stats.warnings, *warnings)))
-    if warnings:
-        response.warnings.extend(warnings)
+        if with_stats:
+            response.stats.CopyFrom(_stats_message(result.stats))
+        response.warnings.extend(result.stats.warnings)
     return response
 
 

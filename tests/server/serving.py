@@ -149,6 +149,8 @@ class SlowIndex:
         self._seconds = seconds
         self._search = version.index.asearch
         self.begun = 0
+        self.options: list[dict[str, Any]] = []
+        """Of each search that was begun."""
         self.cancelled = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -158,6 +160,7 @@ class SlowIndex:
 
     async def _slow(self, *arguments: Any, **options: Any) -> Any:
         self.begun += 1
+        self.options.append(options)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:

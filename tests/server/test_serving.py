@@ -151,3 +151,13 @@ def test_an_unknown_method(server: ServerThread) -> None:
     with grpc.insecure_channel(server.address) as channel:
         nothing = channel.unary_unary("/pageann.v1.SearchService/Drop")
         assert code_of(lambda: nothing(b"", timeout=10.0)) is Code.UNIMPLEMENTED
+
+
+def test_a_range_of_more_rows_than_a_request_may_have(sample: Sample) -> None:
+    with served(sample.path, most_results=50, memory="16MiB") as server, calling(server.address) as caller:
+        with pytest.raises(grpc.RpcError, match="up to 50") as failed:
+            caller.search(sample.queries[0], radius=1e9, k=1)
+        assert failed.value.code() is Code.INVALID_ARGUMENT  # type: ignore[attr-defined]
+        with sample.open() as index:
+            near = float(index.search(sample.queries[:1], 20).distances[0, -1])
+        assert sum(caller.search(sample.queries[0], radius=near, k=1).counts) >= 19

@@ -18,7 +18,7 @@ from tests.server.serving import Caller, SlowIndex, calling, code_of, eventually
 Code = grpc.StatusCode
 
 
-def request(sample: Sample, tag: int, **options: int) -> pb.SearchStreamRequest:
+def request(sample: Sample, tag: int, **options: float) -> pb.SearchStreamRequest:
     """A request for the query of that number."""
     query = pack_vectors(sample.queries[tag % len(sample.queries)][None])
     return pb.SearchStreamRequest(tag=tag, request=pb.SearchRequest(queries=query, **options))
@@ -41,6 +41,23 @@ def test_a_request_that_fails(caller: Caller, sample: Sample) -> None:
     assert [answers[tag].WhichOneof("outcome") for tag in (1, 2, 3)] == ["response", "error", "response"]
     error = answers[2].error
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "invalid-argument")
+
+
+def test_a_deadline_counts_from_the_arrival_of_a_request(sample: Sample) -> None:
+    with served(sample.path, concurrency=2) as server, calling(server.address) as caller:
+        index = SlowIndex(server, 0.4)
+        pending: queue.Queue[pb.SearchStreamRequest | None] = queue.Queue()
+        answers = caller.stub.SearchStream(iter(pending.get, None))
+        pending.put(request(sample, 1))
+        eventually(lambda: index.begun == 1, "the first request is at work")
+        pending.put(request(sample, 2, deadline_seconds=0.2))  # over when its turn comes
+        pending.put(request(sample, 3, deadline_seconds=60.0))
+        pending.put(None)
+        assert [next(answers).tag for _ in range(3)] == [1, 2, 3]
+        left = [options["deadline"] for options in index.options]
+        assert left[0] is None
+        assert left[1] < 0.001
+        assert 50.0 < left[2] < 60.0 - 2 * 0.4
 
 
 def test_a_reader_who_takes_nothing_is_not_read_from(sample: Sample) -> None:

@@ -111,6 +111,15 @@ def test_metrics(sample: Sample) -> None:
             assert str(sample.path) not in answer.read().decode()
 
 
+def test_a_recall_that_is_none_spoils_no_sum(sample: Sample) -> None:
+    with served(sample.path, metrics_listen="127.0.0.1:0") as server, calling(server.address) as caller:
+        for recall in (float("nan"), 7.0):
+            refused = code_of(lambda recall=recall: caller.search(sample.queries[0], recall=recall))
+            assert refused is grpc.StatusCode.INVALID_ARGUMENT
+        caller.search(sample.queries[0], recall=0.9)
+        assert figures(server)["pageann_recall_asked_sum"] == pytest.approx(0.9)
+
+
 def test_spans(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = pytest.importorskip("opentelemetry.trace")
     sdk = pytest.importorskip("opentelemetry.sdk.trace")
