@@ -8,17 +8,11 @@ from typing import Any
 from pageann.results import Ledger
 from pageann.server.swapping import ServedIndex
 from pageann.server.v1 import pageann_pb2 as pb
-from pageann.types import DTYPES, Metric, dtype_code
+from pageann.types import Metric
+from pageann.wire.vectors import dtype_number
 
 __all__ = ["index_info"]
 
-_DTYPES = dict(
-    zip(
-        range(len(DTYPES)),
-        (pb.D_TYPE_FLOAT32, pb.D_TYPE_FLOAT16, pb.D_TYPE_INT8, pb.D_TYPE_UINT8),
-        strict=True,
-    )
-)
 _METRICS = {Metric.L2: pb.METRIC_L2, Metric.IP: pb.METRIC_IP, Metric.COSINE: pb.METRIC_COSINE}
 _PATHS = ("path",)
 
@@ -32,7 +26,7 @@ def index_info(served: ServedIndex) -> pb.IndexInfo:
             name=served.name,
             rows=index.rows,
             dim=index.dim,
-            dtype=_DTYPES[dtype_code(index.dtype)],
+            dtype=dtype_number(index.dtype),
             metric=_METRICS[Metric.parse(index.metric)],
             version=version.name,
             string_ids=description["ids"] == "string",

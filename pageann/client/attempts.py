@@ -75,8 +75,8 @@ class Attempts:
     def pause_after(self, failed: grpc.RpcError) -> float | None:
         """Seconds to wait before the next try; None if there should be none.
 
-        Only UNAVAILABLE is worth one: nobody has looked at the call then. A pause that outlasts the
-        timeout is not begun.
+        Only UNAVAILABLE is worth one: nobody answers there, and another try may find somebody. A
+        pause that outlasts the timeout is not begun.
         """
         self._tries += 1
         if failed.code() is not grpc.StatusCode.UNAVAILABLE or self._tries > self._policy.retries:

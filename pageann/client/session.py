@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pageann.client.attempts import Attempts, RetryPolicy, require_timeout
 from pageann.client.channels import ClientTls, Target
 from pageann.client.facts import IndexInfo, index_info
-from pageann.client.values import id_message, listed_ids, query_array, real_number, whole_number
+from pageann.client.values import WHOLE_MAX, id_message, listed_ids, query_array, real_number, whole_number
 from pageann.errors import IndexClosed, InvalidArgument, ServiceError
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.vectors import pack_vectors, unpack_vectors
@@ -18,7 +18,6 @@ from pageann.wire.vectors import pack_vectors, unpack_vectors
 __all__ = ["Session", "explain_request", "get_requests", "infos_of", "vectors_of"]
 
 PART_IDS_MAX = 1000
-_WHOLE_MAX = 2**32 - 1
 
 
 class Session:
@@ -79,7 +78,7 @@ def vectors_of(responses: list[pb.GetResponse]) -> NDArray[Any]:
     """The vectors of all answers, in order, in memory of their own. Raises ServiceError."""
     try:
         parts = [
-            unpack_vectors(each.vectors, most_rows=PART_IDS_MAX, most_dim=_WHOLE_MAX, field="vectors")
+            unpack_vectors(each.vectors, most_rows=PART_IDS_MAX, most_dim=WHOLE_MAX, field="vectors")
             for each in responses
         ]
         whole = np.concatenate(parts)

@@ -16,7 +16,7 @@ from pageann.errors import InvalidArgument, UnknownId
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.types import DTYPES
 
-__all__ = ["id_message", "listed_ids", "query_array", "real_number", "whole_number"]
+__all__ = ["WHOLE_MAX", "id_message", "listed_ids", "query_array", "real_number", "whole_number"]
 
 WHOLE_MAX = 2**32 - 1
 _EXACT_INTEGER = 1 << 24  # the integers up to here are float32 values
