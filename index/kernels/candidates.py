@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.index.kernels.pool import insert_candidate
+from pageann.index.kernels.pool import insert_candidate, place_of
 from pageann.index.kernels.route import prefetch_record
 from pageann.index.kernels.scan import LANES, score_block
 from pageann.index.kernels.state import (
@@ -88,17 +88,9 @@ def _scan_groups(  # type: ignore[no-untyped-def]
             limit = np.float32(np.inf)
             if count == effort:
                 limit = scores[effort - 1]
+            constants = record + rows * lanes
             below = score_block(
-                record,
-                lanes,
-                rows,
-                tables,
-                record + rows * lanes,
-                offset,
-                constant_step,
-                step,
-                limit,
-                address,
+                record, lanes, rows, tables, constants, offset, constant_step, step, limit, address
             )
             below &= (np.int64(1) << used) - 1
             lane = 0
@@ -143,20 +135,6 @@ def _holds(slots, count, candidate):  # type: ignore[no-untyped-def]
 
 
 @kernel(forceinline=True)
-def _place_of(scores, slots, count, score, candidate):  # type: ignore[no-untyped-def]
-    """The first place of a pool sorted by (score, slot) that is not before this candidate."""
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) >> 1
-        if scores[middle] < score or (scores[middle] == score and slots[middle] < candidate):
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel(forceinline=True)
 def _offer_refined(scores, slots, states, count, candidate, score, coarse):  # type: ignore[no-untyped-def]
     """A finer estimate takes the place of a ``coarse`` one; one that is there already stays."""
     if coarse:
@@ -172,7 +150,7 @@ def _offer_refined(scores, slots, states, count, candidate, score, coarse):  # t
                 states[i] = states[i + 1]
             count -= 1
     else:  # the same code has the same estimate wherever it is found
-        at = _place_of(scores, slots, count, score, candidate)
+        at = place_of(scores, slots, count, score, candidate)
         if at < count and slots[at] == candidate:
             return count
     return insert_candidate(scores, slots, states, count, score, candidate, np.uint8(REFINED))

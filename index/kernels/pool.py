@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from pageann.jit import kernel
 
-__all__ = ["insert_candidate", "insert_result", "select_smallest", "sort_pairs"]
+__all__ = ["insert_candidate", "insert_result", "place_of", "select_smallest"]
+
+
+@kernel(forceinline=True)
+def place_of(scores, slots, count, score, slot):  # type: ignore[no-untyped-def]
+    """The first place of a list sorted by (score, slot) that is not before this candidate."""
+    low = 0
+    high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if scores[middle] < score or (scores[middle] == score and slots[middle] < slot):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel
@@ -18,14 +32,7 @@ def insert_candidate(scores, slots, states, count, score, slot, state):  # type:
         if score > scores[count - 1] or (score == scores[count - 1] and slot >= slots[count - 1]):
             return count
         count -= 1
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) >> 1
-        if scores[middle] < score or (scores[middle] == score and slots[middle] < slot):
-            low = middle + 1
-        else:
-            high = middle
+    low = place_of(scores, slots, count, score, slot)
     for i in range(count, low, -1):
         scores[i] = scores[i - 1]
         slots[i] = slots[i - 1]
@@ -85,36 +92,3 @@ def select_smallest(keys, values, count, rank):  # type: ignore[no-untyped-def]
             first = i
         else:
             return
-
-
-@kernel
-def sort_pairs(keys, values, count):  # type: ignore[no-untyped-def]
-    """Sort ``keys[:count]`` ascending with their ``values`` (heapsort: in place, no worst case)."""
-    for start in range(count // 2 - 1, -1, -1):
-        _sift(keys, values, start, count)
-    for end in range(count - 1, 0, -1):
-        keys[0], keys[end] = keys[end], keys[0]
-        values[0], values[end] = values[end], values[0]
-        _sift(keys, values, 0, end)
-
-
-@kernel
-def _sift(keys, values, start, count):  # type: ignore[no-untyped-def]
-    root = start
-    while True:
-        child = 2 * root + 1
-        if child >= count:
-            return
-        right = child + 1
-        if right < count and _before(keys, values, child, right):
-            child = right
-        if not _before(keys, values, root, child):
-            return
-        keys[root], keys[child] = keys[child], keys[root]
-        values[root], values[child] = values[child], values[root]
-        root = child
-
-
-@kernel
-def _before(keys, values, left, right):  # type: ignore[no-untyped-def]
-    return keys[left] < keys[right] or (keys[left] == keys[right] and values[left] < values[right])

@@ -112,8 +112,8 @@ class WorkspaceFacts:
         """Shape and type of each array of :class:`Work` but ``buffers``."""
         frontier = max(1, min(size.scan_groups, self.groups))
         pool = self.pool(size)
+        # A level is scored whole, or below its chosen cells.
         cells = max(size.cells, LEAST_CELLS, -(-self.start_units // LANES))
-        units = max(-(-self.start_units // LANES), max(size.cells, LEAST_CELLS)) * LANES
         return {
             "call": ((CALL_COUNT,), np.int64),
             "counters": ((slots, COUNTER_COUNT), np.int64),
@@ -138,7 +138,7 @@ class WorkspaceFacts:
             "wanted": ((slots, size.width), np.int64),
             "wanted_addresses": ((slots, size.width), np.int64),
             "wanted_results": ((slots, size.width), np.int32),
-            "unit_scores": ((units,), np.float32),
+            "unit_scores": ((cells * LANES,), np.float32),
             "bins": ((BINS,), np.int32),
             "cells": ((2, cells), np.int32),
             "cell_scores": ((cells,), np.float32),

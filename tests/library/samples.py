@@ -62,7 +62,7 @@ class Sample:
 
 CODES = Kind()
 """Codes of all vectors are resident."""
-WALK = Kind(rows=2500, memory="90KiB")
+WALK = Kind(rows=20_000, memory="110KiB")
 """Pages hold codes of their neighbours; nothing but the router is resident."""
 TWO_TIER = Kind(rows=300, dim=768, memory="100%")
 """Quantised pages, and exact vectors in a file of their own."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import pageann
 from tests.library.brute import recall, require_contract, require_exact
-from tests.library.samples import DTYPES, METRICS, Kind, Sample, Samples
+from tests.library.samples import DTYPES, LAYOUTS, METRICS, Kind, Sample, Samples
 
 LEAST_RECALL = 0.9
 
@@ -29,7 +29,7 @@ def answers(index: pageann.Index, queries: NDArray[Any], k: int, **options: Any)
 def require_all_ways_agree(sample: Sample, queries: NDArray[Any], k: int) -> None:
     """Exact search, and search with an effort of all rows, equal brute force; the default is near."""
     base, metric = sample.base, sample.kind.metric
-    with sample.open("400%" if sample.base.nbytes > 1 << 20 else "16MiB") as index:
+    with sample.open("400%" if sample.base.nbytes > 16 << 20 else "64MiB") as index:
         exact = answers(index, queries, k, exact=True)
         full = answers(index, queries, k, effort=len(base))
         usual = answers(index, queries, k)
@@ -58,10 +58,24 @@ def test_every_layout(layout: Sample, k: int) -> None:
     assert recall(usual, layout.base, layout.queries, layout.kind.metric) >= LEAST_RECALL
 
 
+def test_layouts_are_what_they_are_called(samples: Samples) -> None:
+    """A sample that lost its layout would leave that way to search untested, and all tests green."""
+    facts = {}
+    for name, kind in LAYOUTS.items():
+        with samples(kind).open() as index:
+            facts[name] = index.describe()
+    held = {name: each["resident"]["code_bytes"] for name, each in facts.items()}
+    told = {name: each["layout"]["rep_capacity"] for name, each in facts.items()}
+    assert held["codes"] > 0 == told["codes"]
+    assert held["walk"] == 0 < told["walk"]
+    assert facts["two-tier"]["layout"]["quantised"]
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_pages_with_representatives(samples: Samples, metric: str) -> None:
-    sample = samples(Kind(rows=2500, memory="90KiB", metric=metric, dtype="uint8"))
+    sample = samples(Kind(rows=20_000, memory="100KiB", metric=metric, dtype="uint8"))
     with sample.open() as index:
+        assert index.describe()["layout"]["rep_capacity"] > 0
         usual = answers(index, sample.queries, 10)
         exact = answers(index, sample.queries, 10, exact=True)
     require_contract(usual, sample.base, sample.queries, metric, 10)

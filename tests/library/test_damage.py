@@ -19,20 +19,25 @@ import pytest
 from numpy.typing import NDArray
 
 import pageann
+from pageann.storage.pagefile import read_page_file_header
 from tests.library.samples import Kind, Sample, Samples
 
 KINDS = {
     "codes": Kind(rows=600, dim=16, dtype="uint8", ids="str"),
-    "walk": Kind(rows=1200, dim=24, memory="90KiB", ids="int64"),
+    "walk": Kind(rows=20_000, dim=24, memory="110KiB", ids="int64"),
     "two-tier": Kind(rows=60, dim=768, memory="2MiB"),
 }
 DRIVERS = itertools.cycle(["auto", "threads", "aio"])
 REFUSALS = (pageann.DamagedIndex, pageann.FormatTooNew, pageann.IndexNotFound)
 FAST_FLIPS, SLOW_FLIPS = 60, 1000
 FAST_SWAPS, SLOW_SWAPS = 10, 100
-PAGE_BYTES = 4096
 
 Answer = list[NDArray[Any]]
+
+
+def page_bytes_of(file: Path) -> int:
+    """How long the pages of a page file are, by its header."""
+    return read_page_file_header(file)[0].page_bytes
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def require_swaps_found(patient: Patient, count: int, seed: int) -> None:
         if not file.exists():
             continue
         whole = file.read_bytes()
-        pages = np.frombuffer(whole, np.uint8).reshape(-1, PAGE_BYTES)
+        pages = np.frombuffer(whole, np.uint8).reshape(-1, page_bytes_of(file))
         pairs = [pair for pair in itertools.combinations(range(len(pages)), 2) if pair[0] > 0]
         chosen = generator.permutation(len(pairs))[:count]
         for first, second in (pairs[place] for place in chosen):
@@ -172,7 +177,7 @@ def test_files_that_are_cut_short_missing_or_longer(patient: Patient) -> None:
         contents: dict[str, bytes | None] = {
             "empty": b"",
             "a byte short": whole[:-1],
-            "a page short": whole[:-PAGE_BYTES],
+            "a page short": whole[:-4096],
             "half": whole[: len(whole) // 2],
             "a byte longer": whole + b"\0",
             "zeros": bytes(len(whole)),
@@ -207,7 +212,7 @@ def test_a_page_file_of_another_index_is_not_taken(patient: Patient, tmp_path: P
 def test_damage_names_its_file_and_page(patient: Patient) -> None:
     folder = next(patient.path.glob("seg-*"))
     file = next(file for file in (folder / "vectors.bin", folder / "pages.bin") if file.exists())
-    with flipped(file, 8 * (PAGE_BYTES + 200)):
+    with flipped(file, 8 * (page_bytes_of(file) + 200)):
         (damage,) = pageann.verify(patient.path)
         assert (damage.file, damage.page) == (patient.label(file), 0)
         with (

@@ -23,7 +23,7 @@ def sample(request: pytest.FixtureRequest, samples: Samples) -> Sample:
 
 def memory_of(sample: Sample) -> str:
     """A budget that pins few pages or none."""
-    return "90KiB" if sample.kind == WALK else "300KiB"
+    return "110KiB" if sample.kind == WALK else "300KiB"
 
 
 @pytest.mark.parametrize("io", DRIVERS)

@@ -6,6 +6,7 @@ can catch, at as many moments as there are; what it leaves is then damaged, or o
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pageann.errors import StorageError
 from pageann.index.builder import checkpoint
 from pageann.index.builder.checkpoint import JOURNAL_NAME
 from pageann.index.builder.pipeline import PHASE_WEIGHTS, BuildOptions, build_index
+from pageann.index.builder.stamp import input_tag
 from pageann.storage.directory import SCRATCH_NAME
 from pageann.types import Metric, parse_bytes
 from tests.library.samples import vectors_of
@@ -201,6 +203,49 @@ def test_no_resume_starts_over(tmp_path: Path, expected: dict[str, str]) -> None
     events = events_of(path, resume=False)
     assert not any(event.note for event in events)
     assert digests(path) == expected
+
+
+def test_a_build_stopped_while_it_reads_again_keeps_what_was_done(
+    tmp_path: Path, expected: dict[str, str]
+) -> None:
+    path = tmp_path / "index"
+    for phase in ("codes", "reading"):
+        with pytest.raises(pageann.BuildCancelled):
+            build(path, progress=lambda event, phase=phase: event.phase != phase)  # type: ignore[misc]
+    notes = [event.note for event in events_of(path) if event.note]
+    assert notes == ["going on with the build that stopped here"]
+    assert digests(path) == expected
+
+
+def test_a_build_stopped_before_its_first_reading_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(pageann.BuildCancelled):
+        build(tmp_path / "index", progress=lambda event: event.phase != "reading")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_stop_that_cannot_be_noted_keeps_what_was_noted_before(tmp_path: Path) -> None:
+    """Cancelled while the disk is full: the caller hears of the cancellation, and nothing is lost."""
+    path = tmp_path / "index"
+
+    def refuse(store: checkpoint.Checkpoints) -> None:
+        raise StorageError("the disk is full", errno.ENOSPC)
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def progress(event: pageann.Progress) -> bool:
+            if event.phase == "codes":
+                patch.setattr(checkpoint.Checkpoints, "save", refuse)
+            return event.phase != "codes"
+
+        with pytest.raises(pageann.BuildCancelled):
+            build(path, progress=progress)
+    notes = [event.note for event in events_of(path) if event.note]
+    assert notes == ["going on with the build that stopped here"]
+
+
+def test_ids_that_differ_in_a_line_feed_are_of_another_build() -> None:
+    tags = {input_tag(BASE[:2], ids, {}, 0) for ids in (["a\nb", "c"], ["a", "b\nc"])}
+    assert len(tags) == 2
 
 
 def test_bad_data_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:

@@ -25,14 +25,15 @@ from tests.reference.installed_copy import ROOT, copy_package, declared_packages
 FEW_KERNELS = """
 import json, sys
 import numpy as np
-from pageann.index.kernels import pool, vectors
+from pageann.index.kernels import ranking, vectors
 from pageann.storage.checksum import crc32c
 from pageann import jit
 
-keys, values = np.array([3, 1, 2], np.float32), np.arange(3, dtype=np.int32)
-pool.sort_pairs(keys, values, 3)
+keys, ranked = np.array([3, 1, 2], np.float32), np.empty(3, np.float32)
+values, bins = np.empty(3, np.int32), np.empty(ranking.BINS, np.int32)
+ranking.rank_smallest(keys, 3, 3, bins, ranked, values)
 product = vectors.dot(np.array([1, 2], np.uint8), np.array([3, 4], np.float32))
-stats = [kernel.stats for kernel in (pool.sort_pairs, vectors.dot)]
+stats = [kernel.stats for kernel in (ranking.rank_smallest, vectors.dot)]
 print(json.dumps({
     "answers": [values.tolist(), float(product), crc32c(b"123456789")],
     "hits": sum(sum(stat.cache_hits.values()) for stat in stats),

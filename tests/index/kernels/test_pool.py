@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageann.index.kernels.pool import insert_candidate, insert_result, select_smallest, sort_pairs
-from tests.reference.vector_sets import SEEDS, permutation
+from pageann.index.kernels.pool import insert_candidate, insert_result, select_smallest
+from tests.reference.vector_sets import SEEDS
 
 ARRIVALS = st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 200)), max_size=60, unique_by=lambda a: a[1])
 
@@ -62,15 +62,3 @@ def test_selection_moves_the_smallest_to_the_front(seed: int, count: int, rank: 
     assert (places[count:] == np.arange(count, count + 3)).all()
     kept = min(rank, count)
     assert sorted(keys[:kept]) == sorted(before[:count])[:kept]
-
-
-@settings(max_examples=150, deadline=None)
-@given(SEEDS, st.integers(0, 120), st.integers(1, 50))
-def test_pairs_are_sorted_by_key_and_value(seed: int, count: int, values: int) -> None:
-    keys = np.random.default_rng(seed).integers(0, values, count + 2).astype(np.float32)
-    numbers = permutation(seed, count + 2)
-    expected = sorted(zip(keys[:count].tolist(), numbers[:count].tolist(), strict=True))
-    tail = (keys[count:].tolist(), numbers[count:].tolist())
-    sort_pairs(keys, numbers, count)
-    assert list(zip(keys[:count].tolist(), numbers[:count].tolist(), strict=True)) == expected
-    assert (keys[count:].tolist(), numbers[count:].tolist()) == tail
