@@ -99,9 +99,9 @@ class Checkpoints:
         self._wait_seconds = _LEAST_SECONDS_BETWEEN
 
     @property
-    def has_begun(self) -> bool:
-        """Whether :meth:`begin` has run."""
-        return bool(self._stamp)
+    def has_work(self) -> bool:
+        """Whether :meth:`begin` has run, or an earlier build has left something to go on with."""
+        return bool(self._stamp) or self._files.exists(self._scratch / JOURNAL_NAME)
 
     @property
     def scratch(self) -> Path:
@@ -111,18 +111,17 @@ class Checkpoints:
     def begin(self, stamp: str) -> str:
         """Read what an earlier build left for ``stamp``, and remove all else.
 
-        Returns ``"resumed"``, ``"stale"`` (something was there, of another stamp or unreadable, and
-        was removed) or ``"new"``.
+        Returns ``"resumed"``, ``"stale"`` (a journal of another stamp was there, and was removed with
+        its files) or ``"new"``.
         """
         self._stamp = stamp
         journal = self._read_journal()
-        found = self._files.names(self._scratch) + self._files.names(self._segment)
         if journal is not None and journal["stamp"] == stamp:
             self._take_over(journal)
         self._remove_unlisted()
         if self._steps:
             return "resumed"
-        return "stale" if journal is not None and found and journal["stamp"] != stamp else "new"
+        return "stale" if journal is not None and journal["stamp"] != stamp else "new"
 
     def find(self, name: str) -> Step | None:
         """The step ``name`` if it is finished."""

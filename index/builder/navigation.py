@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Residency, reserve_file
 from pageann.storage.files import storage_errors
 from pageann.types import Metric
 
@@ -59,8 +59,9 @@ def _convert(
     """A converted copy in a nameless file of the scratch folder."""
     path = scratch / "navigation"
     rows, dim = vectors.shape
+    reserve_file(path, rows * dim * np.dtype(dtype).itemsize)
     with storage_errors("write", path):
-        copy = np.memmap(path, dtype=dtype, mode="w+", shape=(rows, dim))
+        copy = np.memmap(path, dtype=dtype, mode="r+", shape=(rows, dim))
         if residency is not None:
             residency.watch(copy)
         step = max(1, _BLOCK_BYTES // (dim * 4))

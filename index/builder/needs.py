@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,5 +102,8 @@ def require_disk(path: Path, needs: Needs) -> None:
 
 def _unfinished_bytes(path: Path) -> int:
     """What an earlier build has on the disk already, and this one goes on with or removes."""
-    found = [file for folder in path.glob("*.tmp") for file in folder.glob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in found)
+    total = 0
+    with suppress(OSError):  # it may belong to a build that is running, and vanish meanwhile
+        for folder in path.glob("*.tmp"):
+            total += sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    return total

@@ -186,7 +186,7 @@ def neighbour_file(
     mapped = store.residency.map(path, np.int32, shape)
     store.finish("neighbours", None, written={"ids": (path, mapped)}, drop=("trees",))
     for name in ("working-ids", "working-distances"):
-        (store.scratch / name).unlink()
+        files.unlink(store.scratch / name)
     return mapped
 
 

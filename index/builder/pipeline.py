@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,10 +130,11 @@ def _kept_when_stopped(build: _Build) -> Iterator[None]:
     try:
         yield
     except (BuildCancelled, KeyboardInterrupt, StorageError, MemoryError) as error:
-        if build.options.resume and build.store.has_begun:
-            if not isinstance(error, StorageError):
-                build.store.save()
+        if build.options.resume and build.store.has_work:
             build.writer.keep_unfinished()
+            if not isinstance(error, StorageError):
+                with suppress(StorageError, MemoryError):  # what was durable before stays
+                    build.store.save()
         raise
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import weakref
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from pageann.storage.files import storage_errors
 
-__all__ = ["Residency", "give_back_memory"]
+__all__ = ["Residency", "give_back_memory", "reserve_file"]
 
 _STATM = "/proc/self/statm"
 _DROP_SHARE = 0.85
@@ -57,10 +58,8 @@ class Residency:
         return np.asarray(array)
 
     def create(self, path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """A new file of zeros, mapped."""
-        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        with storage_errors("create", path), path.open("wb") as file:
-            file.truncate(size_bytes)
+        """A new file of zeros, mapped; StorageError where the disk has no room for it."""
+        reserve_file(path, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
         return self.map(path, dtype, shape)
 
     def watch(self, array: npt.NDArray[Any]) -> None:
@@ -86,6 +85,16 @@ class Residency:
             if mapping is not None:
                 with contextlib.suppress(ValueError):  # closed meanwhile
                     mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def reserve_file(path: Path, size_bytes: int) -> None:
+    """A new file of zeros that has its place on the disk: writing to a mapping must not find that full.
+
+    The process would get a signal that it does not survive, instead of an error. Raises StorageError.
+    """
+    with storage_errors("create", path), path.open("wb") as file:
+        if size_bytes:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
 
 
 def give_back_memory() -> None:

@@ -38,7 +38,7 @@ def input_tag(vectors: npt.NDArray[Any], ids: IdValues | None, settings: Mapping
     """The tag of a segment: a number that differs for different input or options."""
     id_crc = 0
     if ids is not None:
-        id_crc = crc32c("\n".join(ids).encode() if isinstance(ids, list) else np.ascontiguousarray(ids))
+        id_crc = crc32c(canonical_json(ids) if isinstance(ids, list) else np.ascontiguousarray(ids))
     facts = canonical_json(
         {**settings, "crc": crc, "ids": id_crc, "shape": list(vectors.shape), "dtype": str(vectors.dtype)}
     )
@@ -49,6 +49,6 @@ def build_stamp(tag: int, segment_name: str) -> str:
     """What must be the same for one build to go on with another: input, options, code, place."""
     digest = hashlib.blake2b(f"{tag:016x} {segment_name} {np.__version__}".encode(), digest_size=16)
     digest.update(source_stamp().encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):  # calibration runs the search
         digest.update(path.read_bytes())
     return digest.hexdigest()

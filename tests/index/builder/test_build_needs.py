@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,10 @@ import pytest
 import pageann
 from pageann.datasets.synthetic import clustered
 from pageann.errors import BudgetTooSmall, StorageError
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.navigation import navigation_view
+from pageann.index.builder.needs import _unfinished_bytes
+from pageann.index.builder.residency import Residency, reserve_file
+from pageann.types import Metric
 from tests.library.test_same_bytes import digests
 
 
@@ -74,3 +78,37 @@ def test_a_disk_without_room_is_refused_before_the_start(
     with pytest.raises(StorageError, match=r"needs .* of disk, 1\.0 MiB are free"):
         pageann.build(base, tmp_path / "new" / "index", memory="1MiB")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_build_that_is_running_may_take_its_files_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another build has in the folder is counted while that one removes it."""
+    (tmp_path / "scratch.tmp").mkdir()
+    (tmp_path / "scratch.tmp" / "work").write_bytes(bytes(1000))
+    assert _unfinished_bytes(tmp_path) == 1000
+
+    def vanished(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("pageann.index.builder.needs.os.scandir", vanished)
+    assert _unfinished_bytes(tmp_path) == 0
+
+
+def test_working_files_have_their_place_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapping that meets a full disk ends the process by a signal; creating the file must refuse."""
+    reserve_file(tmp_path / "file", 1 << 20)
+    status = (tmp_path / "file").stat()
+    assert status.st_size == 1 << 20
+    assert status.st_blocks * 512 >= 1 << 20
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("pageann.index.builder.residency.os.posix_fallocate", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        Residency(1 << 30).create(tmp_path / "large", np.uint8, (100,))
+    with pytest.raises(StorageError, match="disk is full"):
+        navigation_view(np.zeros((4, 4), np.float16), Metric.L2, tmp_path)
