@@ -15,7 +15,7 @@ __all__ = ["BuildPlan", "plan_build"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BuildPlan:
-    """Predicted time, memory and disk of a build, and the ledger of the index it would make."""
+    """Estimated time, memory and disk of a build, and the ledger of the index it would make."""
 
     rows: int
     dim: int
