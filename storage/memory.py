@@ -33,14 +33,10 @@ __all__ = [
     "store_u64",
     "typed_intrinsic",
     "view_f32",
-    "view_f64",
     "view_i8",
-    "view_i32",
     "view_i64",
     "view_u8",
     "view_u16",
-    "view_u32",
-    "view_u64",
 ]
 
 Code = tuple[Any, Any]
@@ -173,24 +169,6 @@ def view_u16(address: int, count: int) -> Any:
 
 
 @kernel
-def view_u32(address: int, count: int) -> Any:
-    """A uint32 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.uint32)
-
-
-@kernel
-def view_i32(address: int, count: int) -> Any:
-    """An int32 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.int32)
-
-
-@kernel
-def view_u64(address: int, count: int) -> Any:
-    """A uint64 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.uint64)
-
-
-@kernel
 def view_i64(address: int, count: int) -> Any:
     """An int64 view of ``count`` elements at ``address``."""
     return carray(pointer_at(address), (count,), np.int64)
@@ -200,9 +178,3 @@ def view_i64(address: int, count: int) -> Any:
 def view_f32(address: int, count: int) -> Any:
     """A float32 view of ``count`` elements at ``address``."""
     return carray(pointer_at(address), (count,), np.float32)
-
-
-@kernel
-def view_f64(address: int, count: int) -> Any:
-    """A float64 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.float64)

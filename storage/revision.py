@@ -118,10 +118,12 @@ class IndexRevision:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._lock is not None
-        if not self._may_be_published():
-            with contextlib.suppress(StorageError):  # the next revision removes what is left
-                self._remove_left_over(self.manifest)
-        self._lock.release()
+        try:
+            if not self._may_be_published():
+                with contextlib.suppress(StorageError):  # the next revision removes what is left
+                    self._remove_left_over(self.manifest)
+        finally:
+            self._lock.release()
 
     def publish(self, written: Mapping[str, FileEntry]) -> Manifest:
         """Make the revised segment current: the files ``written`` replace those that they are named after.

@@ -134,6 +134,23 @@ def test_a_builder_and_a_revision_exclude_each_other(tmp_path: Path) -> None:
     assert not (path / LOCK_NAME).exists()
 
 
+def test_the_lock_is_released_whatever_is_found_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index"
+    build_sample(path)
+
+    def gone(revision: IndexRevision) -> bool:
+        raise IndexNotFound(f"{path} has vanished")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexRevision, "_may_be_published", gone)
+        with pytest.raises(IndexNotFound), IndexRevision(IndexDirectory(path)):
+            pass
+    revise(path, "one")
+    assert notes_of(path) == "one"
+
+
 def test_no_index_there(tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound):
         revise(tmp_path / "nowhere", "one")
