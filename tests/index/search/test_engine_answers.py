@@ -168,3 +168,19 @@ def test_queries_of_another_dimension_are_refused(codes: Sample, segment: Loaded
 def test_settings_that_do_not_fit_the_memory_are_refused(codes: Sample, changes: dict[str, int]) -> None:
     with pytest.raises(InvalidArgument):
         codes.options(**changes)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_recall_does_not_hang_on_the_width_of_rounds(
+    codes: Sample, segment: LoadedSegment, width: int
+) -> None:
+    """What one wide round reads, narrow ones read as well: calibration measures wide ones."""
+    with running(segment, "threads") as engine:
+        wide = engine.run(codes.asked, codes.options(effort=12, width=32, first_width=32, next_width=32))
+        narrow = engine.run(
+            codes.asked, codes.options(effort=12, width=32, first_width=width, next_width=width)
+        )
+    first_round = wide.counters[:, state.N_HOPS] <= 1
+    assert first_round.any()
+    assert (narrow.counters[first_round, state.N_READS] >= wide.counters[first_round, state.N_READS]).all()
+    assert (narrow.distances[first_round] <= wide.distances[first_round]).all()
