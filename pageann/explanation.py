@@ -45,15 +45,13 @@ class MissReason(enum.StrEnum):
     """Why a true neighbour is not in the answer."""
 
     ESTIMATE = "estimate error"
-    """Its distance was estimated too large, and better candidates filled the places."""
+    """Its distance was estimated too large: its page seemed not worth a read, or others filled the places."""
     NOT_REACHED = "not reached"
     """Nothing that the search looked at told of it."""
     EFFORT = "effort"
-    """It was known, and estimated well enough, but the effort ended before its turn."""
+    """It was known, but the effort ended before its turn, or left it out at its true distance too."""
     READ_LIMIT = "read limit"
     """``max_page_reads`` was used up before its turn."""
-    DEADLINE = "deadline"
-    """The deadline passed before its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class SearchRound:
     true_found: int | None
     """True neighbours that were known by now; None without truth."""
     limit_before: float | None
-    """What a candidate had to beat to be kept when the round was planned; None: there was room."""
+    """Up to which estimate a page was worth a read when the round was planned; None: any was."""
     limit_after: float | None
     """The same after the round."""
     kth_distance: float | None

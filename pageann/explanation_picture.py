@@ -41,7 +41,7 @@ _LEFT, _RIGHT, _LEAST_WIDTH = 84, 40, 980
 _DISTANCE_HEIGHT, _FOUND_HEIGHT, _GAP = 170, 70, 50
 _LINES_MEAN = (
     "a digit: rows of the answer on the page; blue: distance of the k-th result; "
-    "dashed: what a candidate must beat; at the right: distances of the true neighbours"
+    "dashed: up to which estimate a page is worth a read; at the right: distances of the true neighbours"
 )
 _MOST_MISSED = 12
 _CHARACTERS = 132

@@ -151,8 +151,6 @@ def _why_stopped(stopped: StopReason, trace: Trace, options: CallOptions) -> str
     """The reason in a sentence."""
     if stopped is StopReason.MAX_PAGE_READS:
         return f"the reads that were allowed ({options.max_reads:,}) were used up"
-    if stopped is StopReason.DEADLINE:
-        return "the deadline passed"
     if stopped is StopReason.EXHAUSTED:
         return "every page that could be reached was looked at"
     looked = int(trace.counters[state.N_READS] + trace.counters[state.N_PINNED])
@@ -160,7 +158,17 @@ def _why_stopped(stopped: StopReason, trace: Trace, options: CallOptions) -> str
         return f"{looked:,} pages were looked at, as many as effort {options.size.effort:,} allows"
     if not trace.has_codes and trace.frontier_used >= len(trace.frontier):
         return f"the {len(trace.frontier):,} groups that the router puts in line at this effort were used up"
-    still = sum(kind != state.EXACT for _, kind, _ in trace.pool)
+    still = [score for _, kind, score in trace.pool if kind != state.EXACT]
+    limit = trace.rounds[-1].limit_after if trace.rounds else None
+    nearest = trace.estimates.distance(min(still, default=np.inf))
+    if still and trace.by_margin and limit is not None and nearest > limit:
+        return (
+            f"the best estimate left, {nearest:.6g}, is above {limit:.6g}, up to which a page is "
+            f"worth a read at effort {options.size.effort:,}"
+        )
     if still:
-        return f"what was left ({still:,} candidates) was beyond what the memory of a query keeps track of"
-    return f"no page was left that might hold one of the best {options.size.effort:,} candidates"
+        return (
+            f"what was left ({len(still):,} candidates) was beyond what the memory of a query keeps track of"
+        )
+    kept = len(trace.pool) if trace.by_margin else options.size.effort
+    return f"no page was left that might hold one of the best {kept:,} candidates"

@@ -12,6 +12,7 @@ from pageann.explanation import PageOrigin
 from pageann.index.kernels import state
 from pageann.index.search.explain_estimates import Estimates
 from pageann.index.search.explain_steps import SteppedSearch
+from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import VECTORS_FILE
 from pageann.storage.format import VECTOR_COUNT_OFFSET, PageLayout
 
@@ -45,11 +46,13 @@ class RoundTrace:
 
     pages: list[PageTrace]
     limit_before: float | None
+    kept_before: float | None
     reads: int = 0
     """Up to here; the counters already hold those of the round that is planned next."""
     known: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows of the results so far."""
     limit_after: float | None = None
+    kept_after: float | None = None
     kth_distance: float | None = None
     open_candidates: int = 0
 
@@ -88,8 +91,8 @@ class Trace:
     """Slot -> the round after which its estimate was no longer among the candidates."""
     pool: list[tuple[int, int, float]]
     """(slot, state, score) of the candidates at the end, best first."""
-    full: bool
-    """Whether there were as many of them as the effort allows."""
+    by_margin: bool
+    """Whether a margin to the k-th best distance ended the search, not the number of candidates kept."""
     estimates: Estimates
 
 
@@ -121,7 +124,7 @@ class _Tracer:
         search, frontier_before = self._search, 0
         known = self._candidates()
         while not search.done:
-            current = RoundTrace(self._planned(frontier_before), self._limit())
+            current = RoundTrace(self._planned(frontier_before), self._limit(), self._kept())
             frontier_before = int(self._counters[state.N_FRONTIER_AT])
             walking, addresses = search.walking, self._work.wanted_addresses[0].tolist()
             search.read()
@@ -138,9 +141,19 @@ class _Tracer:
         return set(self._work.pool_slots[0, : self._counters[state.N_POOL]].tolist())
 
     def _limit(self) -> float | None:
-        """The distance that a candidate had to beat when the last round was planned; None: any would do."""
+        """Up to which estimate a page was worth a read when the last round was planned; None: any was."""
         limit = np.float32(self._work.query_scalars[0, state.Q_LIMIT])
         return self._estimates.distance(float(limit)) if np.isfinite(limit) else None
+
+    def _kept(self) -> float | None:
+        """The distance that a candidate has to beat to be kept; None: there is room."""
+        scores = self._work.pool_scores[0]
+        full = self._counters[state.N_POOL] == len(scores)
+        return self._estimates.distance(float(scores[-1])) if full else None
+
+    def _by_margin(self) -> bool:
+        facts = WorkspaceFacts.of_parameters(self._parameters)
+        return facts.by_margin and self._search.options.size.effort < facts.rows
 
     def _planned(self, frontier_before: int) -> list[PageTrace]:
         """The pages of the round, and what made each of them wanted."""
@@ -150,8 +163,9 @@ class _Tracer:
             origins = self._records()
         else:
             origins = self._from_pool()
+            ranked = self._parameters[state.P_CODE_BYTES] == 0  # else candidates come first
             for page, found in self._from_frontier(frontier_before).items():
-                if page not in origins or found.score < origins[page].score:
+                if page not in origins or (ranked and found.score < origins[page].score):
                     origins[page] = found
         planned = [origins[page] for page in pages]
         for each, held in zip(planned, pinned, strict=True):
@@ -218,6 +232,7 @@ class _Tracer:
         current.reads = sum(not page.pinned for each in self._rounds for page in each.pages)
         current.known = rows
         current.limit_after = self._limit()
+        current.kept_after = self._kept()
         current.kth_distance = float(distances[-1]) if len(distances) == kept else None
         current.open_candidates = sum(kind != state.EXACT for _, kind, _ in self._pool())
 
@@ -239,7 +254,7 @@ class _Tracer:
             told=self._told,
             left=self._left,
             pool=self._pool(),
-            full=int(self._counters[state.N_POOL]) == self._work.pool_scores.shape[1],
+            by_margin=self._by_margin(),
             estimates=self._estimates,
         )
 

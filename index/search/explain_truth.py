@@ -21,7 +21,6 @@ Int64s = npt.NDArray[np.int64]
 
 _SLACK = 1e-6
 """Relative difference of distances that are taken as equal, as in the definition of recall."""
-_CUT = {StopReason.MAX_PAGE_READS: MissReason.READ_LIMIT, StopReason.DEADLINE: MissReason.DEADLINE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,8 @@ class _Diagnosis:
         return self._fell_behind(place)
 
     def _cut(self) -> MissReason | None:
-        return _CUT.get(StopReason(int(self._trace.counters[state.N_STOP])))
+        stopped = StopReason(int(self._trace.counters[state.N_STOP]))
+        return MissReason.READ_LIMIT if stopped is StopReason.MAX_PAGE_READS else None
 
     def _not_reranked(self, place: _Place) -> tuple[MissReason, str]:
         """Its page was looked at, its record was not."""
@@ -163,11 +163,41 @@ class _Diagnosis:
     def _not_read(self, place: _Place) -> tuple[MissReason, str]:
         """It was a candidate to the end."""
         rank = self._pool[place.slot][0]
+        if self._is_beyond_margin(place):
+            return self._beyond_margin(place, rank)
         cut = self._cut()
         if cut is not None:
             return cut, f"it was candidate {rank:,} when the search was cut short"
         looked = int(self._trace.counters[state.N_READS] + self._trace.counters[state.N_PINNED])
         return MissReason.EFFORT, f"it was candidate {rank:,} when the search ended, after {looked:,} pages"
+
+    def _is_beyond_margin(self, place: _Place) -> bool:
+        """Whether its estimate was above what made a page worth a read, to the end."""
+        limit = self._trace.rounds[-1].limit_after if self._trace.rounds else None
+        if not self._trace.by_margin or limit is None or place.estimate is None:
+            return False
+        return self._trace.estimates.distance(place.estimate) > limit
+
+    def _beyond_margin(self, place: _Place, rank: int) -> tuple[MissReason, str]:
+        """It was kept, and its page was not worth a read by its estimate."""
+        assert place.estimate is not None
+        estimate, limit = self._trace.estimates.distance(place.estimate), self._highest_limit()
+        text = (
+            f"its distance {place.distance:.6g} was estimated as {estimate:.6g}, candidate {rank:,} at the "
+            f"end; pages were worth a read up to {limit:.6g}"
+        )
+        if place.distance > limit:
+            return MissReason.EFFORT, f"{text}: at its true distance it would not have been read either"
+        if estimate <= limit:
+            return MissReason.EFFORT, f"{text}, less by the time of its turn"
+        return MissReason.ESTIMATE, text
+
+    def _highest_limit(self) -> float:
+        """The highest estimate for which a page was worth a read in any round; inf where nothing but the
+        number of candidates kept was a limit."""
+        limits = [limit for each in self._trace.rounds for limit in (each.limit_before, each.limit_after)]
+        known = [limit for limit in limits if limit is not None]
+        return max(known, default=np.inf) if self._trace.by_margin else np.inf
 
     def _not_reached(self, place: _Place) -> tuple[MissReason, str]:
         trace = self._trace
@@ -203,15 +233,17 @@ class _Diagnosis:
         )
         if place.distance >= min(limit, estimate):
             return MissReason.EFFORT, f"{text}: at its true distance it would not have stayed either"
+        if place.distance > self._highest_limit():
+            return MissReason.EFFORT, f"{text}: at its true distance its page would not have been read either"
         return MissReason.ESTIMATE, text
 
     def _limit_when_dropped(self, slot: int, when: int | None) -> float:
         """What a candidate had to beat when the one in ``slot`` was turned away, or pushed out in a round."""
         rounds = self._trace.rounds
         if when is not None:
-            limit = rounds[when].limit_after
+            limit = rounds[when].kept_after
         elif slot in self._trace.told:
-            limit = rounds[self._trace.told[slot].round].limit_after
+            limit = rounds[self._trace.told[slot].round].kept_after
         else:
-            limit = rounds[0].limit_before if rounds else None
+            limit = rounds[0].kept_before if rounds else None
         return np.inf if limit is None else limit

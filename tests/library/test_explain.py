@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pageann
-from pageann.explanation import Explanation, MissReason
+from pageann.explanation import Explanation, MissReason, TrueNeighbour
 from tests.library.brute import all_distances, measured, ranked
 from tests.library.samples import CODES, METRICS, Kind, Sample, Samples
 
@@ -101,6 +101,48 @@ def test_a_limit_on_reads_is_named_as_the_reason(samples: Samples) -> None:
     assert "used up" in told[0].stopped_because
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_where_a_margin_ends_a_search_the_reasons_are_of_the_margin(metric: str, samples: Samples) -> None:
+    sample = samples(replace(CODES, metric=metric))
+    reasons = set()
+    with sample.open(least_with_codes(sample)) as index:
+        for effort in (2, 3, 5, 12, 30):
+            for query in sample.queries:
+                told = index.explain(query, effort=effort)
+                _assert_ended_by_a_margin(told)
+                for each in told.missed:
+                    reasons.add(each.reason)
+                    _assert_reason_is_of_the_margin(told, each)
+                if told.missed:  # as many reads as it needs change nothing, so they are no reason
+                    capped = index.explain(query, effort=effort, max_page_reads=told.cost.reads)
+                    assert [each.why for each in capped.missed] == [each.why for each in told.missed]
+                    assert MissReason.READ_LIMIT not in {each.reason for each in capped.missed}
+    assert reasons == {MissReason.ESTIMATE, MissReason.EFFORT}
+
+
+def _assert_ended_by_a_margin(told: Explanation) -> None:
+    """It left candidates, and says of the nearest that it was beyond the limit on estimates."""
+    last = told.rounds[-1]
+    assert told.stopped is pageann.StopReason.CONVERGED
+    if last.open_candidates == 0:
+        assert "no page was left" in told.stopped_because
+        return
+    assert last.limit_after is not None
+    assert f"above {last.limit_after:.6g}, up to which a page is worth a read" in told.stopped_because
+
+
+def _assert_reason_is_of_the_margin(told: Explanation, missed: TrueNeighbour) -> None:
+    """An estimate is to blame where the true distance was within the limit, else the effort is."""
+    limits = [limit for each in told.rounds for limit in (each.limit_before, each.limit_after)]
+    highest = max(limit for limit in limits if limit is not None)
+    assert missed.estimate is not None
+    assert told.rounds[-1].limit_after is not None
+    assert missed.estimate > told.rounds[-1].limit_after, "it would have been read"
+    within = missed.distance <= highest < missed.estimate
+    assert (missed.reason is MissReason.ESTIMATE) == within
+    assert f"up to {highest:.6g}" in missed.why or "the candidates" in missed.why
+
+
 def least_with_codes(sample: Sample) -> int:
     """A budget that holds codes of all vectors, and few pages."""
     with sample.open() as index:
@@ -109,7 +151,7 @@ def least_with_codes(sample: Sample) -> int:
 
 
 def test_an_effort_that_leaves_nothing_out_misses_nothing(layout: Sample) -> None:
-    with layout.open("8MiB") as index:
+    with layout.open("16MiB") as index:
         told = index.explain(layout.queries[0], effort=layout.kind.rows)
     assert told.recall == 1
     assert told.missed == ()
