@@ -288,7 +288,7 @@ def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
     if counters[N_STOP] == STOP_CONVERGED:
         if counters[N_READS] >= work.call[CALL_MAX_READS]:
             counters[N_STOP] = STOP_MAX_READS
-        elif counters[N_POOL] < work.pool_scores.shape[1] and counters[N_HOPS] > 0:
+        elif counters[N_POOL] < work.pool_scores.shape[1] and counters[N_READS] + counters[N_PINNED] > 0:
             for i in range(counters[N_POOL]):
                 if work.pool_states[slot, i] != EXACT:
                     return
