@@ -207,7 +207,8 @@ class Index:
         ``queries`` is (q, dim) or (dim,), of any real type. Say how hard to look by at most one of
         ``recall`` (mean recall to reach on queries like the calibration sample; default 0.95),
         ``effort`` (about how many candidates are worth a look) and ``exact`` (read everything). With
-        ``radius`` all rows within that distance that a search of that quality finds come back as a RangeResult.
+        ``radius`` all rows within that distance that a search of that quality finds come back as a
+        RangeResult.
         ``deadline`` (seconds from now) and ``max_page_reads`` end a query early with its best so far.
         The contract of results is in :mod:`pageann.results`.
         """
