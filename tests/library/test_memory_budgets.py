@@ -60,7 +60,7 @@ def test_the_least_that_is_named_works(samples: Samples, name: str, threads: int
 
 
 def test_a_recall_that_memory_cannot_give_is_warned_of(samples: Samples) -> None:
-    sample = samples(LAYOUTS["walk"])
+    sample = samples(Kind(rows=2500, memory="90KiB"))
     with sample.open(sample.least_bytes()) as index:
         found = index.search(sample.queries, 10, recall=1.0)
         assert any("memory" in text for text in measured(found).warnings), measured(found).warnings
