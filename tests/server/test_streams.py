@@ -57,7 +57,8 @@ def test_a_deadline_counts_from_the_arrival_of_a_request(sample: Sample) -> None
         left = [options["deadline"] for options in index.options]
         assert left[0] is None
         assert left[1] < 0.001
-        assert 50.0 < left[2] < 60.0 - 2 * 0.4
+        # It came while the first was at work, so it waited for all of the second's turn at least.
+        assert 50.0 < left[2] < 60.0 - 0.4
 
 
 def test_a_reader_who_takes_nothing_is_not_read_from(sample: Sample) -> None:
