@@ -30,7 +30,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FAST = frozenset({"reassoc", "contract", "nsz", "arcp"})
 """Float rules for sums in kernels: the compiler may reorder them; NaN and infinity keep their meaning."""
 
-_EXPECTED_SECONDS = 45
+_EXPECTED_SECONDS = 90
 _announced = False
 
 

@@ -40,7 +40,7 @@ def heed_deadline(work, slot, counters):  # type: ignore[no-untyped-def]
     work.counters[slot, N_DEADLINE_NS] = counters[work.counters[slot, N_QUERY], N_DEADLINE_NS]
 
 
-@kernel(forceinline=True)
+@kernel
 def settle_query(resident, work, slot):  # type: ignore[no-untyped-def]
     """Absorb rounds that need no device; whether the query is done. If not, its round is to be read."""
     while work.counters[slot, N_PHASE] != PHASE_DONE:
@@ -50,7 +50,7 @@ def settle_query(resident, work, slot):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel(forceinline=True)
+@kernel
 def layout_of_round(work, slot):  # type: ignore[no-untyped-def]
     """Where the layout of the pages of the round stands in the parameters."""
     return P_EXACT_LAYOUT if work.counters[slot, N_PHASE] == PHASE_RERANK else P_PAGE_LAYOUT

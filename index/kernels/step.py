@@ -183,7 +183,7 @@ def _limit(  # type: ignore[no-untyped-def]
     return limit
 
 
-@kernel(forceinline=True)
+@kernel
 def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     """Want up to ``width`` pages, best first, from the pool and from the router's frontier."""
     counters = work.counters[slot]
@@ -258,7 +258,7 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         counters[N_STOP] = STOP_MAX_READS
 
 
-@kernel(forceinline=True)
+@kernel
 def _plan_rerank(resident, work, slot, width):  # type: ignore[no-untyped-def]
     """Want the exact records of the best vectors found on quantised pages."""
     counters = work.counters[slot]
@@ -281,7 +281,7 @@ def _plan_rerank(resident, work, slot, width):  # type: ignore[no-untyped-def]
             _want(resident, work, slot, layout, record)
 
 
-@kernel(forceinline=True)
+@kernel
 def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
     counters = work.counters[slot]
     counters[N_PHASE] = PHASE_DONE
@@ -295,7 +295,7 @@ def _finish(resident, work, slot, now):  # type: ignore[no-untyped-def]
             counters[N_STOP] = STOP_EXHAUSTED
 
 
-@kernel(forceinline=True)
+@kernel
 def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
     """Choose the next round, or finish."""
     counters = work.counters[slot]
@@ -356,7 +356,7 @@ def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
     _plan(resident, work, slot)
 
 
-@kernel(forceinline=True)
+@kernel
 def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-def]
     """Drop the estimates of vectors of ``page``, which are about to be known exactly."""
     scores = work.pool_scores[slot]
@@ -376,7 +376,7 @@ def _forget_estimates(work, slot, capacity, page):  # type: ignore[no-untyped-de
     work.counters[slot, N_POOL] = kept
 
 
-@kernel(forceinline=True)
+@kernel
 def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # type: ignore[no-untyped-def]
     """Exact distances of all vectors of a page, into the results and (walk) into the pool; 0 or a fault."""
     parameters = resident.parameters
@@ -413,7 +413,7 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
     return 0
 
 
-@kernel(forceinline=True)
+@kernel
 def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ignore[no-untyped-def]
     """Near-exact scores of all vectors of a page of quantised vectors, into the pool."""
     parameters = resident.parameters
@@ -432,7 +432,7 @@ def _absorb_quantised(resident, work, slot, layout, page, address):  # type: ign
         )  # fmt: skip
 
 
-@kernel(forceinline=True)
+@kernel
 def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     """0 if page ``i`` of the round arrived whole and sound; pinned pages were checked when pinned.
 
@@ -459,7 +459,7 @@ def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@kernel(forceinline=True)
+@kernel
 def _absorb_walked(resident, work, slot, page, address):  # type: ignore[no-untyped-def]
     """Take in a page of the walk: its vectors, then what it tells of other pages; 0 or a fault."""
     parameters = resident.parameters

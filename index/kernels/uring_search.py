@@ -41,7 +41,7 @@ _EBUSY = errno.EBUSY
 _REAPED_AT_ONCE = 64
 
 
-@kernel(forceinline=True)
+@kernel
 def _push_page(resident, work, ring, slot, i, start):  # type: ignore[no-untyped-def]
     """Push the read of page ``i`` of the round from its byte ``start`` on; False if the ring is full."""
     layout = layout_of_round(work, slot)
@@ -52,7 +52,7 @@ def _push_page(resident, work, ring, slot, i, start):  # type: ignore[no-untyped
     )  # fmt: skip
 
 
-@kernel(forceinline=True)
+@kernel
 def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
     """Push the device reads of a round; False if the ring, large enough for all rounds, is full."""
     work.counters[slot, N_PENDING] = work.counters[slot, N_DEVICE_READS]
@@ -62,7 +62,7 @@ def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel(forceinline=True)
+@kernel
 def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignore[no-untyped-def]
     """Take in what the ring says of one read; False if its continuation finds the ring full.
 
