@@ -12,8 +12,8 @@ from pageann.jit import kernel
 
 __all__ = ["BINS", "rank_smallest"]
 
-BINS = 256
-_CROWDED = 64
+BINS = 1024
+_CROWDED = 32
 """Keys of one bin from which a second look at a narrower range pays."""
 _LOOKS_MOST = 4
 
@@ -83,8 +83,14 @@ def rank_smallest(keys, count, kept, bins, out_keys, out_places):  # type: ignor
         bins[b] = start
         start += size
     filled = before
+    # Most keys lie beyond the last bin, surely where they are half a bin beyond it.
+    beyond = np.float32(np.inf)
+    if scale > np.float32(0) and last < BINS - 1:
+        beyond = low + (np.float32(last) + np.float32(1.5)) / scale
     for i in range(count):
         key = keys[i]
+        if key > beyond:
+            continue
         b = _bin_of(key, low, scale)
         if b < last:
             at = np.int64(bins[b])

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 
-from pageann.index.search.call_queue import Call, CallQueue
+from pageann.index.search.call_queue import Call, CallQueue, Ending
 from pageann.index.search.desks import Desk
 from pageann.index.search.ending import end_at_exit
 from pageann.storage.io import fork
@@ -119,7 +119,7 @@ def _work(queue: CallQueue, make_desk: MakeDesk, slots: int) -> None:
         desk.close()
 
 
-def _outlast(ended: threading.Event) -> None:
+def _outlast(ended: Ending) -> None:
     """Wait, however often the waiting is interrupted."""
     while not ended.is_set():
         with contextlib.suppress(KeyboardInterrupt):

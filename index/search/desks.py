@@ -68,6 +68,9 @@ class DeskMemory:
                 self.close()
 
     def _beyond_share(self, size: WorkspaceSize) -> bool:
+        kept = self._workspace  # another thread may free it
+        if kept is not None and kept.size == size:
+            return False  # what is beyond the share is not kept
         facts = WorkspaceFacts.of_parameters(self._resident.parameters)
         return 0 < self._scratch_bytes < facts.bytes(1, size)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ __all__ = ["Answers", "CallOptions", "Engine"]
 
 _READS_IN_FLIGHT = 8
 """Of the drivers that read on threads: more of them only contend for the interpreter."""
+_NO_ROW = np.full(1, -1, np.int64)
 
 
 class _Crew(Protocol):
@@ -61,6 +62,18 @@ def _make_crew(
 
         return AioCrew(resident, AioDriver(_READS_IN_FLIGHT, FaultTable(faults)), slots, scratch_bytes)
     raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
+
+
+def _no_rows(queries: int) -> npt.NDArray[np.int64]:
+    """Nothing to leave out; kernels only read it, so that all calls of one query share theirs."""
+    return _NO_ROW if queries == 1 else np.full(queries, -1, np.int64)
+
+
+def _for_kernels(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """``array`` as kernels take it: they are compiled once, for arrays that can be written to."""
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    return np.require(array, dtype, ["C", "A", "W"])
 
 
 class Engine:
@@ -142,15 +155,11 @@ class Engine:
         if queries.ndim != 2 or queries.shape[1] != dim:
             raise InvalidArgument(f"queries have the shape {queries.shape}; the index needs (q, {dim})")
         if excluded is None:
-            excluded = np.full(len(queries), -1, np.int64)
+            excluded = _no_rows(len(queries))
         elif excluded.shape != (len(queries),):
             raise InvalidArgument(f"excluded has the shape {excluded.shape}; give a row for each query")
         width = self._crew.workers if workers is None else workers
-        # Kernels are compiled once, for arrays that can be written to.
-        return Call(
-            np.require(queries, np.float32, ["C", "A", "W"]), options,
-            np.require(excluded, np.int64, ["C", "A", "W"]), width,
-        )  # fmt: skip
+        return Call(_for_kernels(queries, np.float32), options, _for_kernels(excluded, np.int64), width)
 
     def _outcome(self, call: Call) -> Answers:
         if call.error is not None:
