@@ -70,6 +70,8 @@ def _first_bad_row(block: Array, metric: Metric) -> tuple[int, str] | None:
 
 def _squared_norms(block: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
+        if len(block) == 1 and block.dtype == np.float32:  # one query, as often: the short way
+            return np.array([np.dot(block[0], block[0])])
         wide = block.astype(np.float32, copy=False)
         return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
@@ -107,11 +109,13 @@ def check_queries(
         _require_exact_integers(given)
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(given, dtype=np.float32)
-    bad = _first_bad_row(values, metric)
+    of_bytes = given.dtype.itemsize == 1
+    bad = None if of_bytes and metric is not Metric.COSINE else _first_bad_row(values, metric)
     if bad is not None:
         row, reason = bad
         raise InvalidArgument(f"queries: row {row:,} {reason}")
-    return values, _is_integral(values, np.dtype(dtype))
+    stored = np.dtype(dtype)
+    return values, (of_bytes and given.dtype == stored) or _is_integral(values, stored)
 
 
 def _query_array(queries: Any, dim: int) -> Array:

@@ -186,6 +186,7 @@ class Index:
         radius: float,
         deadline: float | None = None,
         max_page_reads: int | None = None,
+        max_results: int | None = None,
         stats: bool = True,
     ) -> RangeResult: ...
 
@@ -200,6 +201,7 @@ class Index:
         radius: float | None = None,
         deadline: float | None = None,
         max_page_reads: int | None = None,
+        max_results: int | None = None,
         stats: bool = True,
     ) -> SearchResult | RangeResult:
         """The k nearest rows of each query: ``ids, distances = index.search(queries)``.
@@ -209,6 +211,8 @@ class Index:
         ``effort`` (about how many candidates are worth a look) and ``exact`` (read everything). With
         ``radius`` all rows within that distance that a search of that quality finds come back as a
         RangeResult.
+        ``max_results`` is the most rows that such a search may find, of all queries together: more raise
+        InvalidArgument as soon as they are found.
         ``deadline`` (seconds from now) and ``max_page_reads`` end a query early with its best so far.
         The contract of results is in :mod:`pageann.results`.
         """
@@ -221,7 +225,7 @@ class Index:
             max_page_reads,
         )
         if call.radius is not None:
-            return self._opened.search_range(call, stats)
+            return self._opened.search_range(call, stats, _require_max_results(max_results))
         return self._opened.search(call, stats)
 
     async def asearch(
@@ -295,6 +299,14 @@ def _require_k(k: int) -> int:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MAX_K:
         raise InvalidArgument(f"k={k!r}: give a number from 1 to {MAX_K:,}")
     return int(k)
+
+
+def _require_max_results(count: int | None) -> int | None:
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise InvalidArgument(f"max_results={count!r}: give a number of at least 1")
+    return int(count)
 
 
 def _quality(recall: float | None, effort: int | None, exact: bool) -> Quality:

@@ -49,14 +49,6 @@ class RequestLimits:
             )
         return k
 
-    def check_found(self, count: int) -> None:
-        """InvalidArgument if a range search has found more than one request may have."""
-        if count > self.most_results:
-            raise InvalidArgument(
-                f"radius: {count:,} rows are inside; this server answers a request with up to "
-                f"{self.most_results:,}, ask for a smaller radius or send fewer queries"
-            )
-
     def check_ids(self, count: int) -> None:
         """InvalidArgument if one Get asks for more than one request may."""
         if count > self.most_queries:

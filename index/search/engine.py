@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,13 @@ def _make_crew(
 
         return AioCrew(resident, AioDriver(_READS_IN_FLIGHT, FaultTable(faults)), slots, scratch_bytes)
     raise InvalidArgument(f"driver={driver!r}: choose uring, threads or aio")
+
+
+def _for_kernels(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """``array`` as kernels take it: they are compiled once, for arrays that can be written to."""
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    return np.require(array, dtype, ["C", "A", "W"])
 
 
 class Engine:
@@ -146,11 +153,7 @@ class Engine:
         elif excluded.shape != (len(queries),):
             raise InvalidArgument(f"excluded has the shape {excluded.shape}; give a row for each query")
         width = self._crew.workers if workers is None else workers
-        # Kernels are compiled once, for arrays that can be written to.
-        return Call(
-            np.require(queries, np.float32, ["C", "A", "W"]), options,
-            np.require(excluded, np.int64, ["C", "A", "W"]), width,
-        )  # fmt: skip
+        return Call(_for_kernels(queries, np.float32), options, _for_kernels(excluded, np.int64), width)
 
     def _outcome(self, call: Call) -> Answers:
         if call.error is not None:

@@ -88,11 +88,13 @@ class IdMap:
         page, or on adjacent ones, are one read. Row numbers and resident ids cost none.
         """
         flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
+        if self.kind is IdKind.ROWS:
+            if flat.max(initial=-1) >= self._rows:
+                self._require_rows(flat[flat >= 0])
+            return flat.reshape(rows.shape).copy(), 0, 0.0
         real = flat >= 0
         self._require_rows(flat[real])
         reads = Reads()
-        if self.kind is IdKind.ROWS:
-            return flat.reshape(rows.shape).copy(), 0, 0.0
         wanted, inverse = np.unique(flat[real], return_inverse=True)
         if self.kind is IdKind.INT64:
             ids = np.full(flat.shape, -1, np.int64)

@@ -38,6 +38,7 @@ __all__ = ["CallPlan", "OpenedIndex", "Quality"]
 
 _UNLIMITED_READS = 1 << 40
 _DEFAULT_SLOTS_PER_WORKER = 32
+_MOST_KNOWN_OPTIONS = 64
 _MOST_AIO_QUERIES = 64
 """Coroutines of one thread: more only wait for each other."""
 _NO_ROWS = np.empty(0, np.int64)
@@ -93,6 +94,8 @@ class OpenedIndex:
         self._threads = threads
         self._closed = False
         self._lock = threading.Lock()
+        self._known_options: dict[tuple[Any, ...], tuple[CallOptions, tuple[str, ...]]] = {}
+        """Settings that calls have had lately, which depend on nothing but these."""
         self._totals = {"queries": 0, "reads": 0, "kib": 0.0}
         self._workers, slots = self._crew_size()
         self._sizing = Sizing(
@@ -190,7 +193,7 @@ class OpenedIndex:
         answers = await self._engine.arun(call.queries, options)
         return self._result(answers, call.k, options, warnings, stats)
 
-    def search_range(self, call: CallPlan, stats: bool) -> RangeResult:
+    def search_range(self, call: CallPlan, stats: bool, max_results: int | None = None) -> RangeResult:
         """All rows within a radius: k-nearest calls with growing k until the last row lies outside."""
         assert call.radius is not None
         if call.quality.exact:
@@ -202,7 +205,8 @@ class OpenedIndex:
             efforts.append((options.size.effort, warnings))
             return self._engine.run(call.queries[pending], options)
 
-        within = rows_within(len(call.queries), call.radius, self.entry.rows, call.max_reads, search)
+        most = len(call.queries) * self.entry.rows if max_results is None else max_results
+        within = rows_within(len(call.queries), call.radius, self.entry.rows, call.max_reads, most, search)
         ids, reads, kib = self._ids.ids_of_rows(
             np.concatenate([near for near, _ in within.found] or [_NO_ROWS])
         )
@@ -212,6 +216,18 @@ class OpenedIndex:
 
     def _options(self, call: CallPlan, k: int) -> tuple[CallOptions, tuple[str, ...]]:
         """Settings for k nearest rows, within the memory that is planned for queries in flight."""
+        asked = (k, call.quality, call.max_reads, call.integral)
+        known = self._known_options.get(asked)
+        if known is None:
+            known = self._options_of(replace(call, deadline_ns=0), k)
+            if len(self._known_options) >= _MOST_KNOWN_OPTIONS:
+                self._known_options.clear()
+            self._known_options[asked] = known
+        options, warnings = known
+        return (replace(options, deadline_ns=call.deadline_ns) if call.deadline_ns else options), warnings
+
+    def _options_of(self, call: CallPlan, k: int) -> tuple[CallOptions, tuple[str, ...]]:
+        """The same, worked out."""
         kept = min(k, self.entry.rows)
         warnings: tuple[str, ...] = ()
         if call.quality.effort:
@@ -256,7 +272,7 @@ class OpenedIndex:
     ) -> SearchResult:
         ids, reads, kib = self._ids.ids_of_rows(answers.rows)
         measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
-        self._count(len(answers.rows), int(measured.reads.sum()), float(measured.kib.sum()))
+        self._count(len(answers.rows), int(np.add.reduce(measured.reads)), float(np.add.reduce(measured.kib)))
         return padded_result(answers, ids, k, measured, keep_stats=stats)
 
     def _exact(self, call: CallPlan, stats: bool) -> SearchResult:

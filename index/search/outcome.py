@@ -14,7 +14,14 @@ from pageann.results import QueryStats, RangeResult, SearchResult, StopReason
 
 __all__ = ["exact_stats", "padded_result", "range_result", "stats_of"]
 
-_NS_OF_US = 1000.0
+_MEASURES = np.array([
+    state.N_BYTES, state.N_HALF_UNITS, state.N_ROUTE_NS, state.N_SCAN_NS, state.N_READ_NS, state.N_PENDING,
+])  # fmt: skip
+_FACTORS = np.array([1 / 1024, 0.5, 1e-3, 1e-3, 1e-3, 1e-3])
+"""From those counters to KiB, read units and microseconds."""
+
+_DEADLINE, _MAX_PAGE_READS = int(StopReason.DEADLINE), int(StopReason.MAX_PAGE_READS)
+"""NumPy takes four times as long to compare with members of an enumeration."""
 
 
 def stats_of(
@@ -27,19 +34,24 @@ def stats_of(
 ) -> QueryStats:
     """Statistics of each query; reads for ids are shared out over the queries, and are one more hop."""
     queries = len(counters)
-    each_reads, rest = divmod(id_reads, max(queries, 1))
-    extra = each_reads + (np.arange(queries) < rest)
+    reads, hops = counters[:, state.N_READS], counters[:, state.N_HOPS]
+    kib, units, route_us, scan_us, read_us, total_us = (counters.take(_MEASURES, 1) * _FACTORS).T
+    if id_reads:
+        each_reads, rest = divmod(id_reads, max(queries, 1))
+        extra = each_reads + (np.arange(queries) < rest)
+        reads, hops, units = reads + extra, hops + 1, units + extra
+        kib = kib + id_kib / max(queries, 1)
     return QueryStats(
-        reads=counters[:, state.N_READS] + extra,
-        kib=counters[:, state.N_BYTES] / 1024.0 + id_kib / max(queries, 1),
-        units=counters[:, state.N_HALF_UNITS] / 2.0 + extra,
-        hops=counters[:, state.N_HOPS] + (1 if id_reads else 0),
+        reads=reads,
+        kib=kib,
+        units=units,
+        hops=hops,
         codes_scored=counters[:, state.N_CODES],
         pinned_hits=counters[:, state.N_PINNED],
-        route_us=counters[:, state.N_ROUTE_NS] / _NS_OF_US,
-        scan_us=counters[:, state.N_SCAN_NS] / _NS_OF_US,
-        read_us=counters[:, state.N_READ_NS] / _NS_OF_US,
-        total_us=counters[:, state.N_PENDING] / _NS_OF_US,
+        route_us=route_us,
+        scan_us=scan_us,
+        read_us=read_us,
+        total_us=total_us,
         effort=np.full(queries, effort, np.int64),
         stopped=counters[:, state.N_STOP],
         warnings=warnings,
@@ -72,15 +84,15 @@ def padded_result(
 ) -> SearchResult:
     """The answers with rows replaced by ids, padded to ``k``."""
     queries, found = answers.rows.shape
-    distances = np.full((queries, k), np.inf, np.float32)
-    distances[:, :found] = answers.distances
-    padding = None if ids.dtype == object else -1
-    padded = np.full((queries, k), padding, dtype=ids.dtype)
-    padded[:, :found] = ids
+    distances = answers.distances.astype(np.float32)
+    if found < k:
+        padding = None if ids.dtype == object else -1
+        distances = np.concatenate([distances, np.full((queries, k - found), np.inf, np.float32)], axis=1)
+        ids = np.concatenate([ids, np.full((queries, k - found), padding, dtype=ids.dtype)], axis=1)
     return SearchResult(
-        ids=padded,
+        ids=ids,
         distances=distances,
-        counts=answers.counts.astype(np.int32),
+        counts=answers.counts,
         stats=stats if keep_stats else None,
         complete=_complete(stats),
     )
@@ -103,5 +115,4 @@ def range_result(
 
 def _complete(stats: QueryStats) -> npt.NDArray[np.bool_]:
     """(q,): False where a limit cut the search short."""
-    cut = (stats.stopped == StopReason.DEADLINE) | (stats.stopped == StopReason.MAX_PAGE_READS)
-    return np.asarray(~cut)
+    return np.asarray((stats.stopped != _DEADLINE) & (stats.stopped != _MAX_PAGE_READS))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.errors import InvalidArgument
 from pageann.index.kernels import state
 from pageann.index.search.answers import Answers
 from pageann.results import StopReason
@@ -33,12 +34,19 @@ class Within:
     """(q, COUNTER_COUNT): sums over the calls of a query, but for the reason why the last one ended."""
 
 
-def rows_within(queries: int, radius: float, rows: int, most_reads: int, search: Search) -> Within:
-    """All of ``rows`` within ``radius`` of so many queries that searches find within ``most_reads`` each."""
+def rows_within(
+    queries: int, radius: float, rows: int, most_reads: int, most_results: int, search: Search
+) -> Within:
+    """All of ``rows`` within ``radius`` of so many queries that searches find within ``most_reads`` each.
+
+    InvalidArgument as soon as more than ``most_results`` are found, of all queries together; no search is
+    asked for many more than that.
+    """
     pending = np.arange(queries)
     found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [(np.empty(0, np.int64), np.empty(0))] * queries
     counters = np.zeros((queries, state.COUNTER_COUNT), np.int64)
     k = min(_FIRST_K, rows)
+    total = held_before = 0
     while True:
         used = int(counters[pending, state.N_READS].max(initial=0))
         answers = search(pending, k, most_reads - used)
@@ -49,10 +57,18 @@ def rows_within(queries: int, radius: float, rows: int, most_reads: int, search:
             pending.tolist(), inside, answers.rows, answers.distances, strict=True
         ):
             found[query] = (near[held], distances[held])
+        total += int(inside.sum()) - held_before
+        if total > most_results:
+            raise InvalidArgument(
+                f"radius={radius:g}: more than {most_results:,} rows are inside; ask for a smaller radius, "
+                "or send fewer queries"
+            )
         pending = _unfinished(pending[inside.all(axis=1)], counters, most_reads)
         if len(pending) == 0 or k >= rows:
             return Within(found, counters)
-        k = min(rows, _GROWTH * k)
+        # Those that go on have k rows each, which the next search finds again.
+        held_before = len(pending) * k
+        k = min(rows, _GROWTH * k, k + 1 + (most_results - total) // len(pending))
 
 
 def _unfinished(

@@ -42,6 +42,7 @@ class AsyncClient:
         channels: int = 1,
     ) -> None:
         self._session = Session(address, index, api_key, tls, timeout, RetryPolicy(retries), channels)
+        self._metadata = grpc.aio.Metadata(*self._session.metadata)
         self._methods: Methods | None = None
 
     def __repr__(self) -> str:
@@ -163,7 +164,7 @@ class AsyncClient:
         while True:
             try:
                 response = await self._opened()[method](
-                    request, timeout=attempts.seconds_left(), metadata=session.metadata
+                    request, timeout=attempts.seconds_left(), metadata=self._metadata
                 )
             except grpc.RpcError as failed:
                 session.require_open()  # a call that close() ended is no failure of the service

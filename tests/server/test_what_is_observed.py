@@ -55,19 +55,19 @@ def test_the_log_tells_calls_and_no_secrets(sample: Sample, tmp_path: Path) -> N
     text = log.read_text()
     assert KEY not in text
     assert "wrong" not in text
-    allowed = {"time", *Entry.__slots__}
+    allowed = {"time", "quality", *Entry.__slots__}
     assert all(set(line) <= allowed for line in lines)
 
 
 def test_the_log_is_rotated(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
-    log.write(Entry("a", "Search"))
+    log.write(Entry("Search", "a"))
     log.refresh()
     os.rename(path, tmp_path / "access.log.1")
-    log.write(Entry("b", "Search"))
+    log.write(Entry("Search", "b"))
     log.refresh()
-    log.write(Entry("c", "Search"))
+    log.write(Entry("Search", "c"))
     log.close()
     assert [line["request_id"] for line in lines_of(tmp_path / "access.log.1")] == ["a", "b"]
     assert [line["request_id"] for line in lines_of(path)] == ["c"]
@@ -78,7 +78,7 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
         pytest.skip("no /dev/full here")
     log = AccessLog("/dev/full")
     for number in range(3):
-        log.write(Entry(str(number), "Search"))
+        log.write(Entry("Search", str(number)))
         log.refresh()
     assert log.lost >= 3
 
