@@ -173,8 +173,10 @@ class Answering:
         self._rates.spend(caller.name, max(1, len(ids)))
         version = served.take()
         index = version.index
+        row_bytes = index.dim * index.dtype.itemsize
         try:
-            self.unsent.require_room(len(ids) * index.dim * index.dtype.itemsize)
+            self._limits.check_vectors(len(ids), row_bytes)
+            self.unsent.require_room(len(ids) * row_bytes)
         except PageANNError:
             version.let_go()
             raise
