@@ -26,9 +26,9 @@ PART_BYTES_MAX = 2 << 20
 _LEAST_SECONDS = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Search:
-    """A checked call."""
+    """A checked call. Nobody changes one; to be frozen would cost each call some microseconds."""
 
     index: str
     queries: NDArray[Any]
