@@ -60,6 +60,7 @@ class Answering:
         self.gate = Gate(config.concurrency, config.queue)
         self.blocking = BlockingWork(config.blocking_threads, config.queue)
         self.unsent = Unsent(config.unsent_bytes, config.send_seconds)
+        self._counts_reads = bool(config.access_log) or config.tracing
 
     async def search(
         self,
@@ -76,36 +77,30 @@ class Answering:
         arrived = monotonic()
         served = self._registry.find(request.index)
         quality = _quality(request)
-        entry.index = served.name
-        entry.queries = request.queries.rows
-        k = entry.k = self._limits.check_search(request)
-        self._note_quality(request, quality, entry)
-        seconds = min(max(soft_seconds(request) - waited_seconds, _LEAST_SECONDS), call_seconds)
-        self._rates.spend(caller.name, max(1, request.queries.rows))
+        rows = request.queries.rows
+        k = self._limits.check_search(request)
+        entry.index, entry.queries, entry.k = served.name, rows, k
+        ranged = request.HasField("radius")
+        self._note_quality(quality, ranged, entry)
+        seconds = call_seconds
+        if request.HasField("deadline_seconds"):
+            seconds = min(max(soft_seconds(request) - waited_seconds, _LEAST_SECONDS), call_seconds)
+        self._rates.spend(caller.name, rows or 1)
         self.unsent.require_room(expected_bytes(request, k))
         queries = unpack_vectors(
-            request.queries,
-            most_rows=self._limits.most_queries,
-            most_dim=self._limits.most_dim,
-            field="queries",
+            request.queries, most_rows=self._limits.most_queries, most_dim=self._limits.most_dim
         )
-        version = served.take()
-        options = {
-            "recall": quality.recall,
-            "effort": quality.effort,
-            "max_page_reads": request.max_page_reads if request.HasField("max_page_reads") else None,
-        }
-        if quality.exact or request.HasField("radius"):
-            if request.HasField("radius"):
-                options["radius"] = request.radius
-            options["exact"] = quality.exact
-            result = await self._search_blocking(version, queries, k, seconds, arrived, options)
+        max_page_reads = request.max_page_reads if request.HasField("max_page_reads") else None
+        result: SearchResult | RangeResult
+        if quality.exact or ranged:
+            options: dict[str, Any] = {**quality._asdict(), "max_page_reads": max_page_reads}
+            if ranged:
+                options |= {"radius": request.radius, "max_results": self._limits.most_results}
+            result = await self._search_blocking(served.take(), queries, k, seconds, arrived, options)
         else:
-            result = await self._search(version, queries, k, seconds, arrived, options)
-        if result.stats is not None:
+            result = await self._search(served.take(), queries, k, seconds, arrived, quality, max_page_reads)
+        if result.stats is not None and self._counts_reads:
             entry.reads = int(result.stats.reads.sum())
-        if isinstance(result, RangeResult):
-            self._limits.check_found(len(result.ids))
         return search_response(result, with_stats=request.stats)
 
     async def _search(
@@ -115,15 +110,22 @@ class Answering:
         k: int,
         seconds: float,
         arrived: float,
-        options: dict[str, Any],
+        quality: _Quality,
+        max_page_reads: int | None,
     ) -> SearchResult:
         gate = self.gate
         try:
-            await gate.enter(seconds)
+            if not gate.try_enter():
+                await gate.enter(seconds)
             started = monotonic()
             try:
                 return await version.index.asearch(
-                    queries, k, deadline=_left(seconds, started - arrived), **options
+                    queries,
+                    k,
+                    recall=quality.recall,
+                    effort=quality.effort,
+                    deadline=_left(seconds, started - arrived),
+                    max_page_reads=max_page_reads,
                 )
             finally:
                 gate.leave(started)
@@ -146,20 +148,17 @@ class Answering:
 
         return await self.blocking.run(version, seconds, search)
 
-    def _note_quality(self, request: pb.SearchRequest, quality: _Quality, entry: Entry) -> None:
+    def _note_quality(self, quality: _Quality, ranged: bool, entry: Entry) -> None:
+        counts = self._metrics.calls
+        entry.exact, entry.effort, entry.ranged = quality.exact, quality.effort, ranged
         if quality.exact:
-            self._metrics.exact_calls.inc()
-            entry.quality = "exact"
+            counts.exact += 1
         elif quality.effort is not None:
-            self._metrics.effort_calls.inc()
-            entry.quality = f"effort {quality.effort}"
+            counts.effort += 1
         else:
-            recall = DEFAULT_RECALL if quality.recall is None else quality.recall
+            recall = entry.recall = DEFAULT_RECALL if quality.recall is None else quality.recall
             if 0.0 < recall <= 1.0:  # a sum that has met a NaN stays one
-                self._metrics.recall.observe(recall)
-            entry.quality = f"recall {recall:g}"
-        if request.HasField("radius"):
-            entry.quality += " radius"
+                counts.recall.observe(recall)
 
     async def get(
         self, request: pb.GetRequest, caller: Caller, entry: Entry, call_seconds: float
@@ -174,8 +173,10 @@ class Answering:
         self._rates.spend(caller.name, max(1, len(ids)))
         version = served.take()
         index = version.index
+        row_bytes = index.dim * index.dtype.itemsize
         try:
-            self.unsent.require_room(len(ids) * index.dim * index.dtype.itemsize)
+            self._limits.check_vectors(len(ids), row_bytes)
+            self.unsent.require_room(len(ids) * row_bytes)
         except PageANNError:
             version.let_go()
             raise

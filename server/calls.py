@@ -15,10 +15,11 @@ import grpc.aio
 
 from pageann.errors import PageANNError, ServiceUnavailable
 from pageann.server.access_log import AccessLog, Entry
-from pageann.server.identity import Doorman
+from pageann.server.identity import Doorman, Metadata
 from pageann.server.keys import Caller
 from pageann.server.metrics import Metrics
 from pageann.server.tracing import Span, Tracer
+from pageann.server.unsent import Unsent
 from pageann.wire.statuses import CallStatus, status_of
 
 __all__ = ["Calls", "Context", "seconds_left"]
@@ -43,12 +44,20 @@ class Calls:
     """Makes handlers of gRPC from the bodies of calls."""
 
     def __init__(
-        self, doorman: Doorman, metrics: Metrics, log: AccessLog | None, tracer: Tracer | None
+        self,
+        doorman: Doorman,
+        metrics: Metrics,
+        log: AccessLog | None,
+        tracer: Tracer | None,
+        unsent: Unsent,
     ) -> None:
         self._doorman = doorman
         self._metrics = metrics
         self._log = log
         self._tracer = tracer
+        self._unsent = unsent
+        self._names_all = log is not None or tracer is not None
+        """Whether every call is told of, so that each needs a request id."""
         self._running = 0
         self._refusing = False
         self._all_ended = asyncio.Event()
@@ -65,7 +74,9 @@ class Calls:
             await asyncio.wait_for(self._all_ended.wait(), seconds)
         return self._all_ended.is_set()
 
-    def _sent(self, _: Context) -> None:
+    def _sent(self, context: Context) -> None:
+        """The answer of a call has been taken, or the call has ended without one."""
+        self._unsent.sent(context)
         self._running -= 1
         if self._refusing and not self._running:
             self._all_ended.set()
@@ -75,9 +86,10 @@ class Calls:
 
         async def handle(request: Any, context: Context) -> Any:
             started = monotonic()
-            entry, span = self._begin(method, context)
+            metadata = context.invocation_metadata() or ()
+            entry, span = self._begin(method, context, metadata)
             try:
-                caller = self._admit(context, entry, as_admin=as_admin)
+                caller = self._admit(metadata, entry, as_admin)
                 response = await body(request, context, caller, entry)
                 entry.status = "OK"
                 return response
@@ -96,9 +108,11 @@ class Calls:
 
         async def handle(_: Any, context: Context) -> None:
             started = monotonic()
-            entry, span = self._begin(method, context)
+            metadata = context.invocation_metadata() or ()
+            entry, span = self._begin(method, context, metadata)
             try:
-                caller = self._admit(context, entry, as_admin=False)
+                caller = self._admit(metadata, entry, as_admin=False)
+                entry.request_id = entry.request_id or self._doorman.request_id(metadata)
                 await body(context, caller, entry)
                 entry.status = "OK"
             except asyncio.CancelledError:
@@ -111,17 +125,19 @@ class Calls:
 
         return handle
 
-    def _begin(self, method: str, context: Context) -> tuple[Entry, Span | None]:
+    def _begin(self, method: str, context: Context, metadata: Metadata) -> tuple[Entry, Span | None]:
         self._running += 1
         context.add_done_callback(self._sent)  # type: ignore[arg-type, unused-ignore]  # a function is one
-        metadata = context.invocation_metadata() or ()
-        span = None if self._tracer is None else self._tracer.start(method, metadata)
-        return Entry(self._doorman.request_id(metadata), method), span
+        entry = Entry(method)
+        if not self._names_all:
+            return entry, None
+        entry.request_id = self._doorman.request_id(metadata)
+        return entry, None if self._tracer is None else self._tracer.start(method, metadata)
 
-    def _admit(self, context: Context, entry: Entry, *, as_admin: bool) -> Caller:
+    def _admit(self, metadata: Metadata, entry: Entry, as_admin: bool) -> Caller:
         if self._refusing:
             raise ServiceUnavailable("the server is going down; try again")
-        caller = self._doorman.admit(context.invocation_metadata() or (), as_admin=as_admin)
+        caller = self._doorman.admit(metadata, as_admin=as_admin)
         entry.caller = caller.name
         return caller
 
@@ -137,6 +153,8 @@ class Calls:
         return status
 
     async def _abort(self, context: Context, entry: Entry, error: Exception) -> None:
+        if not entry.request_id:
+            entry.request_id = self._doorman.request_id(context.invocation_metadata() or ())
         status = self.failed(entry, error)
         details: tuple[tuple[str, str | bytes], ...] = status.trailing_metadata
         metadata = (*details, ("x-request-id", entry.request_id))
@@ -144,7 +162,7 @@ class Calls:
 
     def _end(self, entry: Entry, span: Span | None, started: float) -> None:
         seconds = monotonic() - started
-        self._metrics.count_call(entry.method, entry.status, seconds)
+        self._metrics.calls.count(entry.method, entry.status, seconds)
         if span is not None:
             _describe(span, entry)
             span.end()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pageann.errors import PermissionRefused, Unauthenticated
 from pageann.server.keys import Caller, KeyRing
 
-__all__ = ["Doorman"]
+__all__ = ["Doorman", "Metadata"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}\Z")
 _BEARER = "bearer "

@@ -79,7 +79,7 @@ class KeyRing:
     def __init__(self, file: Path | None, lines: Sequence[str] = ()) -> None:
         self._file = file
         self._fixed = parse_lines(lines, "keys")
-        self._entries: list[_Entry] = list(self._fixed)
+        self._by_digest = _by_digest(self._fixed)
         self._seen: tuple[int, ...] = ()
         self.refresh()
 
@@ -105,7 +105,7 @@ class KeyRing:
         self._seen = seen
         if seen == (-1,) and not started:
             raise InvalidArgument(f"{self._file}: there is no such file of keys; check keys_file")
-        self._entries = [*self._fixed, *(self._read(self._file) if seen != (-1,) else [])]
+        self._by_digest = _by_digest([*self._fixed, *(self._read(self._file) if seen != (-1,) else [])])
         return True
 
     @staticmethod
@@ -117,14 +117,20 @@ class KeyRing:
         return parse_lines(lines, str(file))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._by_digest)
 
     def caller_of(self, key: str | bytes) -> Caller | None:
-        """Whose key this is. The time it takes does not depend on how much of a key is right."""
-        raw = key if isinstance(key, bytes) else key.encode()
-        digest = hashlib.sha256(raw).digest()
-        found = None
-        for entry in self._entries:
-            if hmac.compare_digest(digest, entry.digest):
-                found = entry.caller
-        return found
+        """Whose key this is; where two lines have the same key, that of the later one.
+
+        The time it takes does not depend on how much of a key is right: hashes are looked up, which nobody
+        can choose byte by byte, and the one found is compared in constant time.
+        """
+        digest = hashlib.sha256(key if isinstance(key, bytes) else key.encode()).digest()
+        entry = self._by_digest.get(digest)
+        if entry is not None and hmac.compare_digest(digest, entry.digest):
+            return entry.caller
+        return None
+
+
+def _by_digest(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
+    return {entry.digest: entry for entry in entries}

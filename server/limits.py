@@ -25,11 +25,18 @@ class RequestLimits:
     most_queries: int
     most_results: int
     most_dim: int
+    message_bytes: int
 
     @classmethod
     def of_config(cls, config: ServerConfig) -> RequestLimits:
         """The limits that the operator chose."""
-        return cls(config.most_k, config.most_queries, config.most_results, config.most_dim)
+        return cls(
+            config.most_k,
+            config.most_queries,
+            config.most_results,
+            config.most_dim,
+            config.message_bytes,
+        )
 
     def check_search(self, request: pb.SearchRequest) -> int:
         """The k of a request. Raises InvalidArgument naming what is too much."""
@@ -49,20 +56,20 @@ class RequestLimits:
             )
         return k
 
-    def check_found(self, count: int) -> None:
-        """InvalidArgument if a range search has found more than one request may have."""
-        if count > self.most_results:
-            raise InvalidArgument(
-                f"radius: {count:,} rows are inside; this server answers a request with up to "
-                f"{self.most_results:,}, ask for a smaller radius or send fewer queries"
-            )
-
     def check_ids(self, count: int) -> None:
         """InvalidArgument if one Get asks for more than one request may."""
         if count > self.most_queries:
             raise InvalidArgument(
                 f"ids: {count:,} in one request; this server takes up to {self.most_queries:,}, "
                 "send them in parts"
+            )
+
+    def check_vectors(self, count: int, row_bytes: int) -> None:
+        """InvalidArgument if one Get asks for more bytes than a message may have; one vector it may have."""
+        if count > 1 and count * row_bytes > self.message_bytes:
+            raise InvalidArgument(
+                f"ids: {count:,} vectors of {row_bytes:,} bytes; this server sends up to "
+                f"{self.message_bytes:,} bytes in one answer, ask in parts"
             )
 
 

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import HTTPServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pageann import __version__
 from pageann.errors import StorageError
 from pageann.server.addresses import split_address
 from pageann.server.gate import Gate
+from pageann.server.tallies import Tally
 
-__all__ = ["IndexFigures", "Metrics", "MetricsPort"]
+__all__ = ["CallCounts", "IndexFigures", "Metrics", "MetricsPort"]
 
 _LATENCY_SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -69,37 +70,69 @@ class _IndexCollector(Collector):
             yield gauge
 
 
+class _LostLines(Collector):
+    """Lines of the access log that could not be written."""
+
+    def __init__(self, lost: Callable[[], int]) -> None:
+        self._lost = lost
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "pageann_access_log_lost", "Lines of the access log that could not be written", self._lost()
+        )
+
+
+class CallCounts(Collector):
+    """What every call counts. Belongs to one event loop; read on the thread of whoever asks for metrics."""
+
+    def __init__(self) -> None:
+        self.recall = Tally(_RECALLS)
+        self.effort = 0
+        """Searches that ask for an effort."""
+        self.exact = 0
+        """Searches that ask for exact answers."""
+        self._calls: dict[tuple[str, str], int] = {}
+        self._seconds: dict[str, Tally] = {}
+
+    def count(self, method: str, status: str, seconds: float) -> None:
+        """A call has ended."""
+        key = (method, status)
+        self._calls[key] = self._calls.get(key, 0) + 1
+        tally = self._seconds.get(method)
+        if tally is None:
+            tally = self._seconds[method] = Tally(_LATENCY_SECONDS)
+        tally.observe(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "pageann_requests", "Calls by method and gRPC status", labels=["method", "status"]
+        )
+        for labels, count in list(self._calls.items()):
+            requests.add_metric(labels, count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "pageann_request_seconds", "Time from the arrival of a call to its answer", labels=["method"]
+        )
+        for method, tally in list(self._seconds.items()):
+            seconds.add_metric([method], *tally.buckets())
+        yield seconds
+        buckets, total = self.recall.buckets()
+        yield HistogramMetricFamily("pageann_recall_asked", "Recall that searches ask for", buckets, total)
+        yield CounterMetricFamily("pageann_effort_asked", "Searches that ask for an effort", self.effort)
+        yield CounterMetricFamily("pageann_exact_asked", "Searches that ask for exact answers", self.exact)
+
+
 class Metrics:
-    """The counts of one server. The children of labels are kept, so that a call looks none up."""
+    """The counts of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "pageann_requests",
-            "Calls by method and gRPC status",
-            ["method", "status"],
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "pageann_request_seconds",
-            "Time from the arrival of a call to its answer",
-            ["method"],
-            buckets=_LATENCY_SECONDS,
-            registry=self.registry,
-        )
+        self.calls = CallCounts()
+        self.registry.register(self.calls)
         self._rejected = Counter(
             "pageann_rejected", "Calls refused, by the reason code of the error", ["reason"],
             registry=self.registry,
         )  # fmt: skip
-        self.recall = Histogram(
-            "pageann_recall_asked", "Recall that searches ask for", buckets=_RECALLS, registry=self.registry
-        )
-        self.effort_calls = Counter(
-            "pageann_effort_asked", "Searches that ask for an effort", registry=self.registry
-        )
-        self.exact_calls = Counter(
-            "pageann_exact_asked", "Searches that ask for exact answers", registry=self.registry
-        )
         self.slow_readers = Counter(
             "pageann_slow_readers", "Answers dropped because their reader did not take them",
             registry=self.registry,
@@ -110,18 +143,6 @@ class Metrics:
         )  # fmt: skip
         build = Gauge("pageann_build_info", "Version of the server", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
-        self._request_children: dict[tuple[str, str], Counter] = {}
-        self._seconds_children: dict[str, Histogram] = {}
-
-    def count_call(self, method: str, status: str, seconds: float) -> None:
-        """A call has ended."""
-        key = (method, status)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(method, status)
-            self._seconds_children.setdefault(method, self._seconds.labels(method))
-        child.inc()
-        self._seconds_children[method].observe(seconds)
 
     def count_rejection(self, reason: str) -> None:
         """A call was refused; ``reason`` is the code of an error, of which there are few."""
@@ -143,6 +164,10 @@ class Metrics:
             "pageann_unsent_bytes", "Large answers that wait for their readers", registry=self.registry
         )
         unsent.set_function(unsent_bytes)
+
+    def watch_log(self, lost: Callable[[], int]) -> None:
+        """Show how many lines of the access log could not be written."""
+        self.registry.register(_LostLines(lost))
 
     def watch_indexes(self, figures: Callable[[], Iterable[IndexFigures]]) -> None:
         """Show the figures of indexes."""

@@ -85,7 +85,9 @@ class RunningServer:
             keys = KeyRing(Path(config.keys_file) if config.keys_file else None, config.keys)
         log = self._open_log()
         doorman = Doorman(keys, trusts_strangers=config.trusts_strangers)
-        self._calls = calls = Calls(doorman, metrics, log, Tracer() if config.tracing else None)
+        tracer = Tracer() if config.tracing else None
+        self._calls = calls = Calls(doorman, metrics, log, tracer, self._answering.unsent)
+        metrics.watch_log(lambda: 0 if log is None else log.lost)
         self._streams = Streams(
             calls, self._answering, config.streams, config.stream_requests, config.concurrency
         )

@@ -121,7 +121,7 @@ class _Stream:
 
     async def _response(self, request: pb.SearchStreamRequest) -> pb.SearchStreamResponse:
         started = monotonic()
-        entry = Entry(self._request_id, METHOD, self._caller.name)
+        entry = Entry(METHOD, self._request_id, self._caller.name)
         try:
             async with self._turns:
                 response = await self._answering.search(

@@ -13,8 +13,6 @@ from itertools import takewhile
 from time import monotonic
 from typing import Any
 
-import grpc.aio
-
 from pageann.errors import Overloaded
 
 __all__ = ["LARGE_BYTES", "Unsent"]
@@ -30,7 +28,8 @@ class Unsent:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._clock = clock
-        self._waiting: dict[asyncio.Task[Any], tuple[int, float]] = {}
+        self._waiting: dict[object, tuple[int, float, asyncio.Task[Any]]] = {}
+        """By the context of the call, oldest first: (bytes, since when, the task to end)."""
         self.bytes = 0
         """Bytes of large answers that are being sent."""
 
@@ -39,19 +38,20 @@ class Unsent:
         if nbytes >= LARGE_BYTES and self.bytes and self.bytes + nbytes > self._most_bytes:
             raise Overloaded("too many large answers wait for slow readers; try again later", self._seconds)
 
-    def hand_over(self, nbytes: int, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Keep count of an answer, which the running task is about to return, until it is sent."""
+    def hand_over(self, nbytes: int, context: object) -> None:
+        """Keep count of an answer, which the running task is about to return, until :meth:`sent`."""
         task = asyncio.current_task()
         if task is None:
             return
         counted = nbytes if nbytes >= LARGE_BYTES else 0
-        self._waiting[task] = (counted, self._clock())
+        self._waiting[context] = (counted, self._clock(), task)
         self.bytes += counted
 
-        def done(_: grpc.aio.ServicerContext[Any, Any]) -> None:
-            self._sent(task)
-
-        context.add_done_callback(done)  # type: ignore[arg-type, unused-ignore]  # a function is one
+    def sent(self, context: object) -> None:
+        """The call of ``context`` has ended, with its answer or without."""
+        waiting = self._waiting.pop(context, None)
+        if waiting is not None:
+            self.bytes -= waiting[0]
 
     @contextlib.asynccontextmanager
     async def sending(self, nbytes: int) -> AsyncIterator[None]:
@@ -64,16 +64,15 @@ class Unsent:
         finally:
             self.bytes -= counted
 
-    def _sent(self, task: asyncio.Task[Any]) -> None:
-        nbytes, _ = self._waiting.pop(task, (0, 0.0))
-        self.bytes -= nbytes
-
     def drop_late(self) -> int:
         """End the calls whose answers have waited too long; how many."""
         now = self._clock()
         by_age = self._waiting.items()
-        late = [task for task, _ in takewhile(lambda item: now - item[1][1] > self._seconds, by_age)]
-        for task in late:
+        late = [
+            (context, task)
+            for context, (_, _, task) in takewhile(lambda item: now - item[1][1] > self._seconds, by_age)
+        ]
+        for context, task in late:
             task.cancel()
-            self._sent(task)
+            self.sent(context)
         return len(late)

@@ -15,7 +15,7 @@ from pageann.client.channels import ClientTls, Methods
 from pageann.client.explanation import RemoteExplanation, explanation_of
 from pageann.client.facts import IndexInfo, index_info
 from pageann.client.searches import Search
-from pageann.client.session import Session, explain_request, get_requests, infos_of, vectors_of
+from pageann.client.session import Fetch, Session, explain_request, infos_of
 from pageann.results import RangeResult, SearchResult
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.statuses import error_of
@@ -42,6 +42,7 @@ class AsyncClient:
         channels: int = 1,
     ) -> None:
         self._session = Session(address, index, api_key, tls, timeout, RetryPolicy(retries), channels)
+        self._metadata = grpc.aio.Metadata(*self._session.metadata)
         self._methods: Methods | None = None
 
     def __repr__(self) -> str:
@@ -116,8 +117,10 @@ class AsyncClient:
     async def get(self, ids: Any, *, timeout: float | None = None) -> NDArray[Any]:
         """The stored vectors (m, dim) of ``ids``, byte for byte; UnknownId for any other."""
         attempts = self._session.begin(timeout)
-        requests = get_requests(self._session.index, ids)
-        return vectors_of([await self._call("Get", request, attempts) for request in requests])
+        fetch = Fetch(self._session.index, ids)
+        for request in fetch.requests():
+            fetch.add(await self._call("Get", request, attempts))
+        return fetch.vectors()
 
     async def explain(
         self,
@@ -163,7 +166,7 @@ class AsyncClient:
         while True:
             try:
                 response = await self._opened()[method](
-                    request, timeout=attempts.seconds_left(), metadata=session.metadata
+                    request, timeout=attempts.seconds_left(), metadata=self._metadata
                 )
             except grpc.RpcError as failed:
                 session.require_open()  # a call that close() ended is no failure of the service

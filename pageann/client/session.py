@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from pageann.errors import IndexClosed, InvalidArgument, ServiceError
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.vectors import pack_vectors, unpack_vectors
 
-__all__ = ["Session", "explain_request", "get_requests", "infos_of", "vectors_of"]
+__all__ = ["Fetch", "Session", "explain_request", "infos_of"]
 
+FIRST_IDS = 32
 PART_IDS_MAX = 1000
+PART_BYTES_MAX = 2 << 20
 
 
 class Session:
@@ -67,24 +70,53 @@ def _checked_key(api_key: Any) -> str:
     return api_key
 
 
-def get_requests(index: str, ids: Any) -> list[pb.GetRequest]:
-    """The requests for the vectors of ``ids``; at least one, so that no ids have a dimension too."""
-    listed = listed_ids(ids)
-    starts = range(0, max(1, len(listed)), PART_IDS_MAX)
-    return [id_message(index, listed[start : start + PART_IDS_MAX]) for start in starts]
+class Fetch:
+    """The stored vectors of ids, asked for in parts: each :meth:`requests` gives is answered by :meth:`add`.
 
+    The first part tells how large a vector is, and thereby how many go into the others. There is always
+    one, so that no ids have a dimension too.
+    """
 
-def vectors_of(responses: list[pb.GetResponse]) -> NDArray[Any]:
-    """The vectors of all answers, in order, in memory of their own. Raises ServiceError."""
-    try:
-        parts = [
-            unpack_vectors(each.vectors, most_rows=PART_IDS_MAX, most_dim=WHOLE_MAX, field="vectors")
-            for each in responses
-        ]
-        whole = np.concatenate(parts)
-    except ValueError as error:
-        raise ServiceError(f"the service sent what are no vectors: {error}") from None
-    return whole.astype(whole.dtype.newbyteorder("="), copy=False)
+    def __init__(self, index: str, ids: Any) -> None:
+        self._index = index
+        self._ids = listed_ids(ids)
+        self._asked = 0
+        self._parts: list[NDArray[Any]] = []
+
+    def requests(self) -> Iterator[pb.GetRequest]:
+        """The requests, each made when the one before is answered. Raises InvalidArgument, UnknownId."""
+        first = 0
+        while first < len(self._ids) or not first:
+            wanted = self._ids[first : first + self._rows_a_part()]
+            self._asked = len(wanted)
+            yield id_message(self._index, wanted)
+            first += max(1, len(wanted))
+
+    def _rows_a_part(self) -> int:
+        if not self._parts:
+            return FIRST_IDS
+        row_bytes = max(1, self._parts[0].shape[1] * self._parts[0].itemsize)
+        return max(1, min(PART_IDS_MAX, PART_BYTES_MAX // row_bytes))
+
+    def add(self, response: pb.GetResponse) -> None:
+        """Take the answer to the request given last. Raises ServiceError where it is none."""
+        try:
+            part = unpack_vectors(
+                response.vectors, most_rows=self._asked, most_dim=WHOLE_MAX, field="vectors"
+            )
+        except ValueError as error:
+            raise ServiceError(f"the service sent what are no vectors: {error}") from None
+        if len(part) != self._asked:
+            raise ServiceError(f"the service sent {len(part)} vectors; {self._asked} were asked for")
+        self._parts.append(part)
+
+    def vectors(self) -> NDArray[Any]:
+        """All of them, in order, in memory of their own. Raises ServiceError."""
+        try:
+            whole = np.concatenate(self._parts)
+        except ValueError as error:
+            raise ServiceError(f"the service sent what are no vectors: {error}") from None
+        return whole.astype(whole.dtype.newbyteorder("="), copy=False)
 
 
 def explain_request(

@@ -15,7 +15,7 @@ from pageann.client.channels import ClientTls, Methods
 from pageann.client.explanation import RemoteExplanation, explanation_of
 from pageann.client.facts import IndexInfo, index_info
 from pageann.client.searches import Search
-from pageann.client.session import Session, explain_request, get_requests, infos_of, vectors_of
+from pageann.client.session import Fetch, Session, explain_request, infos_of
 from pageann.results import Ledger, RangeResult, SearchResult
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.statuses import error_of
@@ -123,8 +123,10 @@ class Client:
     def get(self, ids: Any, *, timeout: float | None = None) -> NDArray[Any]:
         """The stored vectors (m, dim) of ``ids``, byte for byte; UnknownId for any other."""
         attempts = self._session.begin(timeout)
-        requests = get_requests(self._session.index, ids)
-        return vectors_of([self._call("Get", request, attempts) for request in requests])
+        fetch = Fetch(self._session.index, ids)
+        for request in fetch.requests():
+            fetch.add(self._call("Get", request, attempts))
+        return fetch.vectors()
 
     def explain(
         self,

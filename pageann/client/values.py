@@ -21,10 +21,13 @@ __all__ = ["WHOLE_MAX", "id_message", "listed_ids", "query_array", "real_number"
 WHOLE_MAX = 2**32 - 1
 _EXACT_INTEGER = 1 << 24  # the integers up to here are float32 values
 _INT64 = np.iinfo(np.int64)
+_KNOWN = frozenset(DTYPES)
 
 
 def whole_number(option: str, value: Any, *, least: int) -> int:
     """``value`` as a whole number from ``least`` to 2^32 - 1."""
+    if type(value) is int and least <= value <= WHOLE_MAX:
+        return value
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= value <= WHOLE_MAX:
         return int(value)
     raise InvalidArgument(f"{option}={value!r}: give a whole number from {least} to {WHOLE_MAX}")
@@ -32,6 +35,8 @@ def whole_number(option: str, value: Any, *, least: int) -> int:
 
 def real_number(option: str, value: Any) -> float:
     """``value`` as a float."""
+    if type(value) is float:
+        return value
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
             return float(value)
@@ -52,7 +57,7 @@ def query_array(queries: Any) -> NDArray[Any]:
         array = array[None, :]
     if array.ndim != 2:
         raise InvalidArgument(f"queries: have shape {array.shape}; pass (q, dim) or (dim,)")
-    if array.dtype.newbyteorder("=") in DTYPES:
+    if array.dtype in _KNOWN or array.dtype.newbyteorder("=") in DTYPES:
         return array
     if array.dtype.kind in "iu" and ((array > _EXACT_INTEGER) | (array < -_EXACT_INTEGER)).any():
         raise InvalidArgument("queries: hold an integer beyond 2^24; scale the vectors")

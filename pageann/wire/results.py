@@ -36,21 +36,21 @@ def search_response(result: SearchResult | RangeResult, *, with_stats: bool = Tr
         response.int64_ids.SetInParent()
     if not result.complete.all():
         response.incomplete.extend(np.flatnonzero(~result.complete).tolist())
-    if result.stats is not None:
+    if (stats := result.stats) is not None:
         if with_stats:
-            response.stats.CopyFrom(_stats_message(result.stats))
-        response.warnings.extend(result.stats.warnings)
+            response.stats.CopyFrom(_stats_message(stats))
+        if stats.warnings:
+            response.warnings.extend(stats.warnings)
     return response
 
 
 def _flat_of_padded(result: SearchResult) -> tuple[list[int], NDArray[Any], bytes]:
-    counts = result.counts.tolist()
+    counts: list[int] = result.counts.tolist()
     ids, distances = result.ids, result.distances
-    queries, k = ids.shape
-    if sum(counts) == queries * k:  # nothing is padded, as nearly always
+    if sum(counts) == ids.size:  # nothing is padded, as nearly always
         flat_ids, flat_distances = ids.reshape(-1), distances
     else:
-        real = np.arange(k) < result.counts[:, None]
+        real = np.arange(ids.shape[1]) < result.counts[:, None]
         flat_ids, flat_distances = ids[real], distances[real]
     return counts, flat_ids, flat_distances.astype(_WIRE_FLOAT, copy=False).tobytes()
 
@@ -75,17 +75,18 @@ def search_result(response: pb.SearchResponse, k: int) -> SearchResult:
     """The result of a search for ``k`` rows, padded to them. Raises ServiceError for a senseless answer."""
     counts, ids, distances = _flat(response)
     queries = len(counts)
-    if queries and counts.max() > k:
-        raise ServiceError(f"the service answered a query with {counts.max()} rows; {k} were asked for")
+    if queries and max(counts) > k:
+        raise ServiceError(f"the service answered a query with {max(counts)} rows; {k} were asked for")
+    counted = np.array(counts, np.int32)
     if len(ids) == queries * k:
         padded_ids, padded_distances = ids.reshape(queries, k), distances.reshape(queries, k)
     else:
-        real = np.arange(k) < counts[:, None]
+        real = np.arange(k) < counted[:, None]
         padded_ids = np.full((queries, k), None if ids.dtype == object else -1, dtype=ids.dtype)
         padded_distances = np.full((queries, k), np.inf, np.float32)
         padded_ids[real], padded_distances[real] = ids, distances
     return SearchResult(
-        padded_ids, padded_distances, counts, _stats(response, queries), _complete(response, queries)
+        padded_ids, padded_distances, counted, _stats(response, queries), _complete(response, queries)
     )
 
 
@@ -93,28 +94,28 @@ def range_result(response: pb.SearchResponse) -> RangeResult:
     """The result of a range search. Raises ServiceError for a senseless answer."""
     counts, ids, distances = _flat(response)
     lims = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=lims[1:])
+    np.cumsum(np.array(counts, np.int64), out=lims[1:])
     return RangeResult(lims, ids, distances, _stats(response, len(counts)), _complete(response, len(counts)))
 
 
-def _flat(response: pb.SearchResponse) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.float32]]:
+def _flat(response: pb.SearchResponse) -> tuple[list[int], NDArray[Any], NDArray[np.float32]]:
     """(entries of each query, ids, distances): the arrays own their memory and can be written to."""
-    counts = np.array(response.counts[:], np.int64)
+    counts: list[int] = response.counts[:]
     kind = response.WhichOneof("ids")
     ids: NDArray[Any]
     if kind == "string_ids":
         ids = np.array(response.string_ids.values[:], object)
     elif kind == "int64_ids":
-        ids = np.array(response.int64_ids.values, np.int64)
+        ids = np.array(response.int64_ids.values[:], np.int64)
     else:
         raise ServiceError("the service answered without ids; is it of another version?")
-    found = int(counts.sum())
-    if len(response.distances) != found * _WIRE_FLOAT.itemsize or len(ids) != found:
+    found, packed = sum(counts), response.distances
+    if len(packed) != found * _WIRE_FLOAT.itemsize or len(ids) != found:
         raise ServiceError(
-            f"the service answered with {len(ids)} ids and {len(response.distances)} bytes of distances "
+            f"the service answered with {len(ids)} ids and {len(packed)} bytes of distances "
             f"for {found} rows; is it of another version?"
         )
-    return counts.astype(np.int32), ids, np.frombuffer(response.distances, _WIRE_FLOAT).astype(np.float32)
+    return counts, ids, np.frombuffer(packed, _WIRE_FLOAT).astype(np.float32)
 
 
 def _complete(response: pb.SearchResponse, queries: int) -> NDArray[np.bool_]:

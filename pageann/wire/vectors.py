@@ -31,7 +31,9 @@ _NUMBERS: dict[np.dtype[Any], pb.DType] = {
 
 def dtype_number(dtype: np.dtype[Any]) -> pb.DType:
     """The protocol's number of an element type. Raises InvalidArgument for one that is never stored."""
-    number = _NUMBERS.get(dtype.newbyteorder("="))
+    number = _NUMBERS.get(dtype)
+    if number is None:
+        number = _NUMBERS.get(dtype.newbyteorder("="))
     if number is None:
         names = ", ".join(map(str, DTYPES))
         raise InvalidArgument(f"vectors of type {dtype} are not supported; convert them to one of {names}")

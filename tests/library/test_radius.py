@@ -135,3 +135,36 @@ def test_a_range_search_that_takes_several_rounds_ends_for_one_reason(samples: S
         found = index.search(sample.queries, radius=1e30)
     assert set(measured(found).stops()) <= {"converged", "exhausted"}
     assert found.complete.all()
+
+
+@pytest.mark.parametrize("queries", [1, 30])
+def test_more_results_than_allowed_are_refused(samples: Samples, queries: int) -> None:
+    sample = samples(Kind())
+    asked = sample.queries[:queries]
+    effort = len(sample.base)
+    with sample.open("16MiB") as index:
+        whole = index.search(asked, radius=between(sample, 70), effort=effort)
+        count = len(whole.ids)
+        same = index.search(asked, radius=between(sample, 70), effort=effort, max_results=count)
+        np.testing.assert_array_equal(same.ids, whole.ids)
+        with pytest.raises(pageann.InvalidArgument, match="more than"):
+            index.search(asked, radius=between(sample, 70), effort=effort, max_results=count - 1)
+        for bad in (0, -1, 2.5, True):
+            with pytest.raises(pageann.InvalidArgument, match="max_results"):
+                index.search(asked, radius=1.0, max_results=bad)
+
+
+def test_no_more_is_searched_for_than_may_be_found(samples: Samples) -> None:
+    sample = samples(Kind())
+    asked: list[int] = []
+    with sample.open("16MiB") as index:
+        run = index._opened._engine.run
+
+        def watched(queries: Any, options: Any) -> Any:
+            asked.append(len(queries) * options.size.k)
+            return run(queries, options)
+
+        index._opened._engine.run = watched  # type: ignore[method-assign, assignment]
+        with pytest.raises(pageann.InvalidArgument, match="more than 100 rows"):
+            index.search(sample.queries[:2], radius=1e30, max_results=100)
+    assert max(asked) <= 100 + 2

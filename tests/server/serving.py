@@ -108,7 +108,7 @@ class Load:
         self._workers: list[Future[None]] = [self._pool.submit(self._work, n) for n in range(threads)]
 
     def _work(self, number: int) -> None:
-        with calling(self._address, self._key, alone=True) as caller:
+        with self.connect() as caller:
             while not self._ending.is_set():
                 query = self._queries[(number + self.answers) % len(self._queries)]
                 try:
@@ -117,6 +117,10 @@ class Load:
                     self.failures.append(error)
                 else:
                     self.answers += 1
+
+    def connect(self) -> contextlib.AbstractContextManager[Caller]:
+        """The connection of a thread."""
+        return calling(self._address, self._key, alone=True)
 
     def attempt(self, caller: Caller, query: NDArray[Any]) -> None:
         """One search."""

@@ -8,19 +8,26 @@ import struct
 import subprocess
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.vectors import pack_vectors
 from tests.library.samples import Sample
 from tests.server.program import Served
-from tests.server.serving import Caller, calling, eventually
+from tests.server.serving import Caller, calling, code_of, eventually
 
+Code = grpc.StatusCode
 MIB = 1 << 20
+DEADLINE_SECONDS = 3.0
+LATE_SECONDS = 1.0
+"""For a hundred threads of this process to be scheduled."""
 QUIET = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--threads", "1")
 
 LIMITS = (
@@ -78,7 +85,44 @@ def test_fifty_thousand_calls(program: Served, sample: Sample) -> None:
         for _ in range(4):
             list(threads.map(client, range(4)))
     eventually(lambda: open_files(program) <= files + 2, "descriptors are given back")
-    assert memory_bytes(program) - memory < 4 * MIB
+    grown = memory_bytes(program) - memory
+    print(f"50,000 calls: descriptors {files} -> {open_files(program)}, memory {grown / MIB:+.1f} MiB")
+    assert grown < 4 * MIB
+
+
+@pytest.mark.slow
+def test_ten_times_too_many_calls(sample: Sample) -> None:
+    """Of calls that come ten times as fast as they are answered, none waits past its deadline."""
+    limits = ("--memory", "8MiB", "--concurrency", "2", "--queue", "8", "--blocking-threads", "1")
+    queries = np.repeat(sample.queries, 330, axis=0)  # some 950 KB a request
+    with Served(sample.path, *QUIET, *limits) as program, ThreadPoolExecutor(100) as threads:
+        address = program.address()
+        outcomes: list[tuple[grpc.StatusCode | None, float]] = []
+
+        def client(calls: int) -> None:
+            with calling(address, alone=True) as caller:
+                for _ in range(calls):
+                    started = time.monotonic()
+                    code = code_of(lambda: caller.search(queries, k=10, effort=40, timeout=DEADLINE_SECONDS))
+                    outcomes.append((code, time.monotonic() - started))
+
+        client(5)  # to warm up
+        memory = memory_bytes(program)
+        most = 0
+        crowd = [threads.submit(client, 20) for _ in range(100)]
+        while not all(each.done() for each in crowd):
+            most = max(most, memory_bytes(program))
+            wait(crowd, timeout=0.05)
+        for each in crowd:
+            each.result()
+        codes = Counter(code for code, _ in outcomes)
+        slowest = max(seconds for _, seconds in outcomes)
+    print(f"{dict(codes)}, slowest {slowest:.2f} s, memory +{(most - memory) / MIB:.0f} MiB")
+    assert set(codes) <= {Code.OK, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED}
+    assert codes[Code.OK] >= 10
+    assert codes[Code.RESOURCE_EXHAUSTED] > codes[Code.OK]
+    assert slowest < DEADLINE_SECONDS + LATE_SECONDS
+    assert most - memory < 200 * MIB
 
 
 @pytest.mark.slow
@@ -91,7 +135,9 @@ def test_ten_thousand_connections_that_are_dropped(program: Served, sample: Samp
         for _ in range(9):
             drop_connections(host, int(port), 1000, caller, sample)
         eventually(lambda: open_files(program) <= files + 10, "descriptors are given back")
-        assert memory_bytes(program) - memory < 8 * MIB
+        grown = memory_bytes(program) - memory
+        print(f"10,000 connections: descriptors {files} -> {open_files(program)}, {grown / MIB:+.1f} MiB")
+        assert grown < 8 * MIB
 
 
 def drop_connections(host: str, port: int, count: int, caller: Caller, sample: Sample) -> None:
@@ -120,7 +166,9 @@ def test_a_thousand_slow_readers(program: Served, sample: Sample) -> None:
             readers.enter_context(never_reading(address, request))
             if number % 25 == 0:
                 caller.search(sample.queries[0], timeout=5.0)
-        assert memory_bytes(program) - before < 200 * MIB
+        grown = memory_bytes(program) - before
+        print(f"1,000 slow readers: memory {grown / MIB:+.1f} MiB")
+        assert grown < 200 * MIB
 
         def dropped() -> bool:
             caller.search(sample.queries[0], timeout=5.0)

@@ -155,7 +155,7 @@ def test_an_unknown_method(server: ServerThread) -> None:
 
 def test_a_range_of_more_rows_than_a_request_may_have(sample: Sample) -> None:
     with served(sample.path, most_results=50, memory="16MiB") as server, calling(server.address) as caller:
-        with pytest.raises(grpc.RpcError, match="up to 50") as failed:
+        with pytest.raises(grpc.RpcError, match="more than 50 rows") as failed:
             caller.search(sample.queries[0], radius=1e9, k=1)
         assert failed.value.code() is Code.INVALID_ARGUMENT  # type: ignore[attr-defined]
         with sample.open() as index:

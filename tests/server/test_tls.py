@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from numpy.typing import NDArray
 
 from pageann.errors import InvalidArgument
 from pageann.server.tls import CertificateFiles
 from tests.library.samples import Sample
 from tests.server.certificates import Authority, Pair
-from tests.server.serving import Caller, code_of, served
+from tests.server.serving import Caller, Load, code_of, served
 
 Code = grpc.StatusCode
 
@@ -42,6 +46,46 @@ def test_tls_and_a_certificate_that_is_rotated(sample: Sample, tmp_path: Path) -
             assert code_of(lambda: kept.search(sample.queries[0])) is Code.OK
         with grpc.insecure_channel(server.address) as channel:
             assert code_of(lambda: Caller(channel).search(sample.queries[0], timeout=5.0)) is Code.UNAVAILABLE
+
+
+class RenewedLoad(Load):
+    """Load over TLS, each call over a fresh connection in turn with a kept one."""
+
+    def __init__(self, address: str, roots: bytes, queries: NDArray[Any]) -> None:
+        self._credentials = grpc.ssl_channel_credentials(roots)
+        super().__init__(address, queries, threads=3)
+
+    def connect(self) -> contextlib.AbstractContextManager[Caller]:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channel = grpc.secure_channel(self._address, self._credentials, options)
+        return channel_caller(channel)
+
+    def attempt(self, caller: Caller, query: NDArray[Any]) -> None:
+        caller.search(query, k=5)
+        with self.connect() as fresh:
+            fresh.search(query, k=5)
+
+
+@contextlib.contextmanager
+def channel_caller(channel: grpc.Channel) -> Iterator[Caller]:
+    """A caller over ``channel``, which is closed afterwards."""
+    with channel:
+        yield Caller(channel)
+
+
+def test_no_call_fails_while_certificates_are_renewed(sample: Sample, tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, key = authority.pair("server").write(tmp_path, "server")
+    with (
+        served(sample.path, tls_certificate_file=certificate, tls_key_file=key) as server,
+        RenewedLoad(server.address, authority.pem, sample.queries) as load,
+    ):
+        for _ in range(5):
+            authority.pair("server").write(tmp_path, "server")
+            load.wait_for(30)
+        load.end()
+        assert load.failures == []
+        assert load.answers >= 150
 
 
 def test_clients_show_a_certificate(sample: Sample, tmp_path: Path) -> None:

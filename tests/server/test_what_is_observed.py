@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import urllib.request
@@ -10,9 +11,13 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
 
 from pageann.server.access_log import AccessLog, Entry
 from pageann.server.keys import hashed_line
+from pageann.server.tallies import Tally
 from pageann.server.v1 import pageann_pb2 as pb
 from pageann.wire.vectors import pack_vectors
 from tests.library.samples import Sample
@@ -55,19 +60,19 @@ def test_the_log_tells_calls_and_no_secrets(sample: Sample, tmp_path: Path) -> N
     text = log.read_text()
     assert KEY not in text
     assert "wrong" not in text
-    allowed = {"time", *Entry.__slots__}
+    allowed = {"time", "quality", *Entry.__slots__}
     assert all(set(line) <= allowed for line in lines)
 
 
 def test_the_log_is_rotated(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
-    log.write(Entry("a", "Search"))
+    log.write(Entry("Search", "a"))
     log.refresh()
     os.rename(path, tmp_path / "access.log.1")
-    log.write(Entry("b", "Search"))
+    log.write(Entry("Search", "b"))
     log.refresh()
-    log.write(Entry("c", "Search"))
+    log.write(Entry("Search", "c"))
     log.close()
     assert [line["request_id"] for line in lines_of(tmp_path / "access.log.1")] == ["a", "b"]
     assert [line["request_id"] for line in lines_of(path)] == ["c"]
@@ -78,9 +83,60 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
         pytest.skip("no /dev/full here")
     log = AccessLog("/dev/full")
     for number in range(3):
-        log.write(Entry(str(number), "Search"))
+        log.write(Entry("Search", str(number)))
         log.refresh()
-    assert log.lost >= 3
+    log.write(Entry("Search", "a"))
+    log.write(Entry("Search", "b"))
+    log.close()
+    assert log.lost == 5
+
+
+def test_lines_that_were_lost_are_told(sample: Sample) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    settings = {"access_log": "/dev/full", "metrics_listen": "127.0.0.1:0"}
+    with served(sample.path, **settings) as server, calling(server.address) as caller:
+        for query in sample.queries[:3]:
+            caller.search(query)
+        eventually(lambda: figures(server)["pageann_access_log_lost_total"] == 3, "lost lines are counted")
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write, room = tmp_path / "access.log", os.write, [100]
+
+    def small_disk(file: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "full")
+        room[0] -= (written := write(file, data[: room[0]]))
+        return written
+
+    log = AccessLog(str(path))
+    monkeypatch.setattr(os, "write", small_disk)
+    for name in "ab":
+        log.write(Entry("Search", name))
+    log.refresh()
+    room[0] = 1000
+    log.write(Entry("Search", "c"))
+    log.close()
+    first, cut, last = path.read_text().splitlines()
+    assert json.loads(first)["request_id"] == "a"
+    assert json.loads(last)["request_id"] == "c"
+    assert len(first) + 1 + len(cut) == 100
+    assert log.lost == 1
+
+
+@given(st.lists(st.floats(0, 3)))
+def test_a_tally_is_a_histogram(values: list[float]) -> None:
+    bounds = (0.5, 1.0, 2.0)
+    registry = CollectorRegistry()
+    theirs, ours = Histogram("h", "", buckets=bounds, registry=registry), Tally(bounds)
+    for value in values:
+        theirs.observe(value)
+        ours.observe(value)
+    (family,) = registry.collect()
+    buckets, total = ours.buckets()
+    assert buckets == [(each.labels["le"], each.value) for each in family.samples if "le" in each.labels]
+    assert total == next(each.value for each in family.samples if each.name == "h_sum")
 
 
 def test_metrics(sample: Sample) -> None:

@@ -15,8 +15,10 @@ import pytest
 import pageann
 from pageann.client import searches, session
 from pageann.client.searches import Search, join_ranges, join_searches
+from pageann.client.session import Fetch
 from pageann.results import QueryStats, RangeResult, SearchResult
 from pageann.server.v1 import pageann_pb2 as pb
+from pageann.wire.vectors import pack_vectors
 from tests.library.samples import Sample
 from tests.server.client.fake_service import answer, fake_service
 from tests.server.serving import ServerThread
@@ -98,11 +100,32 @@ def test_whole_and_in_parts_are_the_same(
     whole = [client.search(sample.queries, **each, stats=False) for each in options]
     vectors = client.get(sample.ids)
     monkeypatch.setattr(searches, "PART_QUERIES_MAX", 7)
+    monkeypatch.setattr(session, "FIRST_IDS", 3)
     monkeypatch.setattr(session, "PART_IDS_MAX", 11)
     for each, expected in zip(options, whole, strict=True):
         assert_same(client.search(sample.queries, **each, stats=False), expected)
     np.testing.assert_array_equal(client.get(sample.ids), vectors)
     np.testing.assert_array_equal(vectors, sample.base)
+
+
+@pytest.mark.parametrize(("dim", "ids"), [(4, 2500), (65_536, 100), (600_000, 35)])
+def test_vectors_are_asked_for_by_their_size(dim: int, ids: int) -> None:
+    fetch, asked = Fetch("name", range(ids)), []
+    for request in fetch.requests():
+        rows = request.int64_ids.values
+        asked.extend(rows)
+        late = len(asked) > session.FIRST_IDS
+        assert len(rows) == 1 or not late or len(rows) * dim <= session.PART_BYTES_MAX
+        fetch.add(pb.GetResponse(vectors=pack_vectors(np.full((len(rows), dim), len(asked) % 7, np.uint8))))
+    assert asked == list(range(ids))
+    assert fetch.vectors().shape == (ids, dim)
+
+
+def test_fewer_vectors_than_ids_are_refused() -> None:
+    fetch = Fetch("name", [1, 2, 3])
+    next(fetch.requests())
+    with pytest.raises(pageann.ServiceError, match="2 vectors; 3 were asked"):
+        fetch.add(pb.GetResponse(vectors=pack_vectors(np.zeros((2, 4), np.uint8))))
 
 
 def stats_with(warnings: tuple[str, ...], rows: int) -> QueryStats:
