@@ -74,12 +74,15 @@ def cost_at_recall(index: pageann.Index, question: Question) -> dict[str, Any]:
 def _enclosing(measure: Any, wanted: float, most: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs of two efforts, the recall of the first below the wanted one and that of the second not.
 
-    Twice the same where even the least effort finds more, or the greatest less.
+    Twice the same where even the least effort finds more, or the greatest that memory has room for less.
     """
     measure(4)  # loads kernels and starts threads
     low = high = measure(4)
     while high["recall"] < wanted and high["effort"] < most:
-        low, high = high, measure(min(most, 2 * high["effort"]))
+        try:
+            low, high = high, measure(min(most, 2 * high["effort"]))
+        except pageann.InvalidArgument:
+            return high, high
     while low["recall"] >= wanted and low["effort"] > 1:
         low, high = measure(low["effort"] // 2), low
     if not low["recall"] < wanted <= high["recall"]:
