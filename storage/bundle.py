@@ -282,7 +282,8 @@ def _read_exactly(fd: int, view: memoryview, offset: int, path: Path) -> None:
 
 def _read_directory(path: Path, fd: int) -> tuple[dict[str, Any], dict[str, _Entry]]:
     """(meta, entries) of a bundle whose header and directory are sound."""
-    size_bytes = os.fstat(fd).st_size
+    with storage_errors("measure", path):
+        size_bytes = os.fstat(fd).st_size
     header = bytearray(BUNDLE_HEADER_BYTES)
     _read_exactly(fd, memoryview(header), 0, path)
     magic, version, flags, offset, directory_bytes, directory_crc, _, file_bytes = _HEADER.unpack_from(header)

@@ -202,7 +202,8 @@ class OsFiles:
             return sorted(os.listdir(path))
 
     def is_directory(self, path: Path) -> bool:
-        return path.is_dir()
+        with storage_errors("look at", path):
+            return path.is_dir()
 
     def exists(self, path: Path) -> bool:
         return os.path.lexists(path)

@@ -30,7 +30,7 @@ from pageann.storage.io.probe import probe
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import Metric
 
-__all__ = ["CALIBRATED_KS", "Sample", "calibrate", "default_tunings", "draw_sample"]
+__all__ = ["CALIBRATED_KS", "Sample", "calibrate", "default_tunings", "draw_sample", "roomiest_tunings"]
 
 CALIBRATED_KS = (1, 10, 100)
 _SAMPLE_ROWS = 1000
@@ -119,6 +119,20 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
     return {**tunings, 0: walk}
 
 
+def roomiest_tunings(shape: Shape, rows: int) -> dict[int, Tuning]:
+    """Those of all that calibration may choose from whose queries take the most memory."""
+    widest = max(_scan_choices(rows))
+    return {
+        code_bytes: replace(tuning, scan_slots=widest) if code_bytes else tuning
+        for code_bytes, tuning in default_tunings(shape).items()
+    }
+
+
+def _scan_choices(rows: int) -> list[float]:
+    """Codes to score for each unit of effort that are worth trying: no effort needs more than all rows."""
+    return [slots for slots in _SCAN_SLOTS if slots <= max(rows / 10, _SCAN_SLOTS[0])]
+
+
 def _ladder(k: int, rows: int, growth: float) -> list[int]:
     efforts = [max(2, k // 2)]
     while efforts[-1] < min(_MOST_EFFORT, rows):
@@ -191,9 +205,9 @@ def _cost_at(curve: Curve, recall: float) -> float:
 def _best_scan(meter: _Meter, tuning: Tuning, rows: int, done: Callable[[], None]) -> Tuning:
     """How many codes to score for each unit of effort."""
     best, least = tuning, math.inf
-    most = max(rows / 10, _SCAN_SLOTS[0])  # no effort needs more than all rows scored
+    worthwhile = _scan_choices(rows)
     for scan_slots in _SCAN_SLOTS:
-        if scan_slots <= most:
+        if scan_slots in worthwhile:
             candidate = replace(tuning, scan_slots=scan_slots)
             cost = _cost_at(meter.curve(candidate, 10, _CLOSE.growth, _TUNED_RECALL), _TUNED_RECALL)
             if cost < least:

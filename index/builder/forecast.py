@@ -21,11 +21,12 @@ import numpy.typing as npt
 from pageann.datasets.base import block_rows_for
 from pageann.datasets.source import VectorSource, open_vectors
 from pageann.index.builder.coding import sample_rows
-from pageann.index.builder.layout import Plan, plan_shape
+from pageann.index.builder.fitting import fitted_plan, opening_plan
+from pageann.index.builder.layout import Plan
 from pageann.index.builder.needs import Needs, build_budget, build_needs
 from pageann.index.builder.neighbours import LIST_WIDTH
 from pageann.index.builder.options import BuildOptions
-from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index, opening_plan
+from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index
 from pageann.index.builder.quantizer import ROUNDS
 from pageann.index.machine import resident_bytes
 from pageann.results import BuildReport, Ledger
@@ -74,7 +75,7 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     """
     memory_bytes = max(options.memory.resolve(source.bytes), options.least_memory_bytes)
     facts = source.rows, source.dim, source.dtype
-    plan = plan_shape(*facts, options.metric, memory_bytes, options.page_bytes)
+    plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*facts, plan, memory_bytes, options)
     budget = build_budget(options, needs, source.bytes)
     ledger = opening_plan(*facts, options.metric, plan, memory_bytes).ledger

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from pageann.datasets.ids import IdValues, check_ids
 from pageann.datasets.source import VectorSource
 from pageann.errors import BuildCancelled, StorageError
-from pageann.index.builder.calibration import calibrate, default_tunings, draw_sample
+from pageann.index.builder.calibration import calibrate, draw_sample
 from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.fitting import fitted_plan
 from pageann.index.builder.ids import write_ids
-from pageann.index.builder.layout import Plan, plan_shape
+from pageann.index.builder.layout import Plan
 from pageann.index.builder.needs import build_budget, build_needs, require_disk
 from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.parallel import one_blas_thread
@@ -25,7 +25,6 @@ from pageann.index.builder.progress import Phases, ProgressCallback
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
 from pageann.index.builder.stamp import build_stamp, input_tag, read_input
-from pageann.index.ids_file import IdKind, IdLayout, Section
 from pageann.index.machine import peak_rss_bytes
 from pageann.index.search.effort import Calibration
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
@@ -37,9 +36,8 @@ from pageann.storage.files import Files, OsFiles
 from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
-from pageann.types import Metric
 
-__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "opening_plan"]
+__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
@@ -53,8 +51,6 @@ PHASE_WEIGHTS = {
     "publishing": 1.0,
 }
 """Phases in order, and about how many per cent of a build each takes."""
-_CALIBRATED_WORKERS = 2
-"""The plan that is calibrated is one for so many threads, whatever the build runs on."""
 _RESUMED = "going on with the build that stopped here"
 _STALE = "removed what a build of another input, other options or another version had left here"
 
@@ -70,17 +66,6 @@ class _Build:
     plan: Plan
     memory_bytes: int
     phases: Phases
-
-
-def opening_plan(
-    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
-) -> OpenPlan:
-    """How an index that is not built yet would be opened; BudgetTooSmall where it could not be."""
-    arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
-    no_ids = IdLayout(IdKind.ROWS, Section(0, 0, "<u4")).to_json()
-    meta = {"shape": plan.shape.to_json(), "ids": no_ids, "arrays": arrays}
-    entry = SegmentEntry("seg-000001", rows, dim, str(dtype), metric.label, 0, {}, meta)
-    return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
 def build_index(
@@ -101,10 +86,9 @@ def build_index(
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     shape = source.rows, source.dim, source.dtype
-    plan = plan_shape(*shape, options.metric, memory_bytes, options.page_bytes)
+    plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*shape, plan, memory_bytes, options)
     budget = build_budget(options, needs, raw)
-    opening_plan(*shape, options.metric, plan, memory_bytes)
     require_disk(path, needs)
     phases = Phases(PHASE_WEIGHTS, progress)
     residency = Residency(budget)

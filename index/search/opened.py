@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.datasets.validate import check_queries
-from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument
+from pageann.errors import DamagedIndex, IndexClosed, InvalidArgument, StorageError
 from pageann.explanation import Explanation
 from pageann.index.search.calibration_file import read_calibration
 from pageann.index.search.effort import Calibration
@@ -27,6 +28,7 @@ from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import IDS_FILE, PAGES_FILE
 from pageann.results import RangeResult, SearchResult
 from pageann.storage.directory import IndexDirectory
+from pageann.storage.files import storage_errors
 from pageann.storage.io.probe import Choice, probe
 from pageann.storage.manifest import Manifest, SegmentEntry
 from pageann.types import ByteSize, Metric, format_bytes
@@ -372,8 +374,11 @@ def _require_files(folder: Path, entry: SegmentEntry) -> None:
     for name, listed in sorted(entry.files.items()):
         path = folder / name
         try:
-            found = path.stat().st_size
-        except FileNotFoundError:
+            with storage_errors("measure", path):
+                found = path.stat().st_size
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
             what = "is missing"
         else:
             if found == listed.bytes:

@@ -39,6 +39,16 @@ def _run_length(numbers: npt.NDArray[np.int32], most: int) -> int:
     return int(np.count_nonzero(np.logical_and.accumulate(part == part[0] + np.arange(len(part)))))
 
 
+def _filled(fd: int, view: memoryview, offset: int) -> bool:
+    """Fill ``view`` from the file; False where it ends before."""
+    while view.nbytes:
+        count = os.preadv(fd, [view], offset)
+        if count == 0:
+            return False
+        view, offset = view[count:], offset + count
+    return True
+
+
 def read_pinned(
     path: Path, layout: PageLayout, rows: int, numbers: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.uint8]:
@@ -54,7 +64,7 @@ def read_pinned(
         while done < len(numbers):
             first, count = int(numbers[done]), _run_length(numbers[done:], most)
             place = slice(done * layout.page_bytes, (done + count) * layout.page_bytes)
-            if os.preadv(file.fileno(), [view[place]], layout.page_offset(first)) != len(view[place]):
+            if not _filled(file.fileno(), view[place], layout.page_offset(first)):
                 raise DamagedIndex(
                     f"{path}: page {first} or one of the {count - 1} after it is cut short; "
                     "restore a copy of the index or build it again", str(path), first,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pageann.errors import IndexClosed, InvalidArgument
+from pageann.errors import IndexClosed, InvalidArgument, StorageError
 
 __all__ = ["AlignedBuffer"]
 
@@ -20,6 +20,7 @@ class AlignedBuffer:
 
     ``address`` is where it starts and ``array`` a uint8 view of all of it. The memory goes back to
     the system at :meth:`close`, or with the last view where one is still held by then.
+    Raises StorageError where the system has no such memory.
     """
 
     __slots__ = ("_array", "_memory", "address", "nbytes")
@@ -27,7 +28,14 @@ class AlignedBuffer:
     def __init__(self, nbytes: int) -> None:
         if nbytes <= 0:
             raise InvalidArgument(f"a read buffer of {nbytes} bytes is not possible; ask for at least 1")
-        self._memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self._memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise StorageError(
+                f"no memory for a read buffer of {nbytes} bytes: {error.strerror}; free some memory, or open "
+                "the index with less",
+                error.errno or 0,
+            ) from error
         self._array: npt.NDArray[np.uint8] | None = np.frombuffer(self._memory, dtype=np.uint8)
         self.address = int(self._array.ctypes.data)
         self.nbytes = nbytes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -83,10 +85,22 @@ def _require_regular(path: str | os.PathLike[str]) -> None:
 
 def _open_buffered(path: str | os.PathLike[str]) -> OpenedFile:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    if hasattr(os, "posix_fadvise"):
-        # Reads are scattered: read-ahead would fetch megabytes for each page.
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-    return OpenedFile(fd, os.fstat(fd).st_size, False, 1)
+    with _closed_on_error(fd):
+        if hasattr(os, "posix_fadvise"):
+            # Reads are scattered: read-ahead would fetch megabytes for each page. No more than advice.
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        return OpenedFile(fd, os.fstat(fd).st_size, False, 1)
+
+
+@contextlib.contextmanager
+def _closed_on_error(fd: int) -> Iterator[None]:
+    """Close the descriptor unless what is done with it succeeds."""
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _open_direct(path: str | os.PathLike[str]) -> OpenedFile | None:
@@ -100,11 +114,12 @@ def _open_direct(path: str | os.PathLike[str]) -> OpenedFile | None:
         if error.errno in _REFUSALS:
             return None
         raise
-    alignment_bytes = _alignment_bytes(fd)
-    if alignment_bytes == 0 or is_memory_file_system(fd) or not _reads_directly(fd, alignment_bytes):
-        os.close(fd)
-        return None
-    return OpenedFile(fd, os.fstat(fd).st_size, True, alignment_bytes)
+    with _closed_on_error(fd):
+        alignment_bytes = _alignment_bytes(fd)
+        if alignment_bytes and not is_memory_file_system(fd) and _reads_directly(fd, alignment_bytes):
+            return OpenedFile(fd, os.fstat(fd).st_size, True, alignment_bytes)
+    os.close(fd)
+    return None
 
 
 def _alignment_bytes(fd: int) -> int:

@@ -78,7 +78,12 @@ def _wish(wanted: str) -> tuple[str, str]:
 @contextmanager
 def _opened_sample(path: Path) -> Iterator[OpenedFile]:
     """A file of that place: itself, one that is there, or a temporary one."""
-    sample = _sample_file(path) if path.is_dir() else path
+    try:
+        sample = _sample_file(path) if path.is_dir() else path
+    except OSError as error:
+        raise StorageError(
+            f"cannot look at {path}: {error.strerror}; check the path and the file system", error.errno or 0
+        ) from error
     if sample is not None:
         with open_for_reading(sample) as opened:
             yield opened

@@ -54,7 +54,7 @@ class Patient:
             queries = self.sample.queries[:5]
             usual = index.search(queries, 10)
             exact = index.search(queries, 10, exact=True)
-            got = index.get(self.sample.ids[[0, 33]].tolist())
+            got = index.get(self.sample.ids[[0, 3]].tolist())
         return [usual.ids, usual.distances, exact.ids, exact.distances, got]
 
     def require_right_or_refused(self, what: object) -> bool:

@@ -1,49 +1,71 @@
 """What the private memory of a process grows by, when an index is opened and searched, is within its budget.
 
-Measured in a process of its own, over what it holds after searching a small index of the same type.
+Measured in a process of its own, over what it holds after searching a small index of the same type; and once
+more under a hard limit of the system, where there is root to set one, which kills a process that takes more.
+The whole grid of sizes, types and budgets: ``python -m tests.reference.memory_cells``.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.library.samples import Kind, Sample, Samples
+from pageann.bench.peers.cap import find_hierarchy
+from tests.library.samples import WALK, Kind, Sample, Samples
+from tests.reference.memory_cells import NOISE_BYTES, broken_promises, run_cell
 
-NOISE_BYTES = 2 << 20
 LARGE = Kind(rows=60_000, dim=64, dtype="uint8", memory="30%")
-SMALL = Kind(rows=1000, dim=64, dtype="uint8")
+CODES = Kind(rows=16_000, dim=24, memory="30%", ids="int64")
 
 
-@pytest.fixture(scope="module")
-def large(samples: Samples) -> Sample:
-    """60,000 x 64 uint8, built for 30 % of its 3.7 MiB."""
-    return samples(LARGE)
+def small_beside(samples: Samples, sample: Sample) -> Sample:
+    """1,000 rows of the same type."""
+    kind = sample.kind
+    return samples(Kind(rows=1000, dim=kind.dim, dtype=kind.dtype, metric=kind.metric))
 
 
-def growth(small: Sample, large: Sample, budget: str, folder: Path) -> dict[str, Any]:
-    """The figures of a process that opens ``large`` within ``budget``."""
-    queries = np.tile(large.queries, (30, 1))
-    np.save(folder / "queries.npy", queries)
-    command = [sys.executable, "-m", "tests.reference.memory_growth"]
-    arguments = [str(small.path), str(large.path), budget, str(folder / "queries.npy")]
-    root = Path(__file__).parents[2]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=root)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def queries_of(sample: Sample, folder: Path) -> Path:
+    """A file of a thousand queries, or nearly."""
+    np.save(folder / "queries.npy", np.tile(sample.queries, (30, 1)))
+    return folder / "queries.npy"
+
+
+def cell(samples: Samples, sample: Sample, budget: str, folder: Path, **limit: Any) -> dict[str, Any]:
+    """What a process says that opened ``sample`` within ``budget``; it kept what was promised."""
+    small = small_beside(samples, sample).path
+    facts = run_cell(small, sample.path, budget, queries_of(sample, folder), **limit)
+    assert broken_promises(facts) == []
+    return facts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", ["10%", "30%", "100%", "200%"])
-def test_growth_is_within_the_budget(samples: Samples, large: Sample, budget: str, tmp_path: Path) -> None:
-    found = growth(samples(SMALL), large, budget, tmp_path)
-    assert found["ledger_bytes"] <= found["budget_bytes"]
-    assert found["growth_bytes"] <= found["budget_bytes"] + NOISE_BYTES
-    assert found["imported"] == []
+def test_growth_is_within_the_budget(samples: Samples, budget: str, tmp_path: Path) -> None:
+    cell(samples, samples(LARGE), budget, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "budget"), [(CODES, "100%"), (WALK, "110KiB")], ids=["codes", "walk"])
+def test_growth_of_small_indexes(samples: Samples, kind: Kind, budget: str, tmp_path: Path) -> None:
+    cell(samples, samples(kind), budget, tmp_path)
+
+
+def test_the_same_answers_under_a_hard_limit(samples: Samples, tmp_path: Path) -> None:
+    hierarchy = find_hierarchy()
+    if hierarchy is None:
+        pytest.skip("no memory cgroup can be made here")
+    sample = samples(CODES)
+    free = cell(samples, sample, "30%", tmp_path)
+    limit = free["budget_bytes"] + NOISE_BYTES
+    held = cell(samples, sample, "30%", tmp_path, hierarchy=hierarchy, limit=limit)
+    assert (held["answers"], held["reads"]) == (free["answers"], free["reads"])
+
+
+def test_a_budget_that_is_refused_is_told(samples: Samples, tmp_path: Path) -> None:
+    sample = samples(CODES)
+    small = small_beside(samples, sample).path
+    facts = run_cell(small, sample.path, "1000", queries_of(sample, tmp_path))
+    assert facts["refused"] > 1000
+    assert broken_promises(facts) == [f"refused again, with {facts['refused']} bytes as the least"]

@@ -24,6 +24,15 @@ def driver(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture
+def uring() -> None:
+    """Skips where io_uring is not to be had."""
+    try:
+        Ring(1).close()
+    except StorageError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def sample_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sample]:
     """The sample of a kind, built when first asked for."""

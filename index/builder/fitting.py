@@ -1,0 +1,88 @@
+"""The shape of an index that can be opened, codes and all, with the memory it is built for.
+
+:func:`plan_shape` foretells what queries in flight will take; :func:`plan_open` knows. Under small budgets
+the two differ, and an index would carry codes that no opening within its budget has room for. So a shape is
+planned for as much of the budget as leaves the rest for everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pageann.errors import BudgetTooSmall
+from pageann.index.builder.calibration import default_tunings, roomiest_tunings
+from pageann.index.builder.layout import Plan, plan_shape
+from pageann.index.ids_file import IdKind, IdLayout, Section
+from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
+from pageann.storage.manifest import SegmentEntry
+from pageann.types import Metric, format_bytes
+
+__all__ = ["fitted_plan", "opening_plan"]
+
+_CALIBRATED_WORKERS = 2
+"""The plan that is calibrated is one for so many threads, whatever the build runs on."""
+_STEPS = 50
+"""Parts of the budget that are given up one by one."""
+
+
+def _entry_of(rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan) -> SegmentEntry:
+    """What the manifest will say, as far as opening asks for it."""
+    arrays = predicted_array_bytes(plan.shape, rows, dim, plan.rotate)
+    no_ids = IdLayout(IdKind.ROWS, Section(0, 0, "<u4")).to_json()
+    meta = {"shape": plan.shape.to_json(), "ids": no_ids, "arrays": arrays}
+    return SegmentEntry("seg-000001", rows, dim, str(dtype), metric.label, 0, {}, meta)
+
+
+def opening_plan(
+    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
+) -> OpenPlan:
+    """How an index that is not built yet would be opened; BudgetTooSmall where it could not be."""
+    entry = _entry_of(rows, dim, dtype, metric, plan)
+    return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
+
+
+def fitted_plan(
+    rows: int,
+    dim: int,
+    dtype: np.dtype[Any],
+    metric: Metric,
+    memory_bytes: int,
+    page_bytes: int | None,
+) -> Plan:
+    """The shape whose finest codes fit into ``memory_bytes`` when the index is opened, however it is tuned.
+
+    Raises BudgetTooSmall with memory that a build accepts (the least, as far as shapes are tried), and
+    InvalidArgument where ``page_bytes`` is too small.
+    """
+    plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes)
+    if plan is not None:
+        return plan
+    asked = memory_bytes
+    while plan is None:  # a larger budget may call for a shape that needs more
+        asked = max(needed, asked + asked // _STEPS + 1)
+        plan, needed = _fitted(rows, dim, dtype, metric, asked, page_bytes)
+    raise BudgetTooSmall(
+        f"memory={format_bytes(memory_bytes)} is too small for {rows:,} x {dim} {dtype}; the least that "
+        f"works is {asked} bytes ({format_bytes(asked)})",
+        asked,
+    )
+
+
+def _fitted(
+    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, memory_bytes: int, page_bytes: int | None
+) -> tuple[Plan | None, int]:
+    """(the plan for as much of the memory as leaves room for the rest, 0), or (None, the least of any)."""
+    needed: list[int] = []
+    for step in range(_STEPS, 0, -1):
+        plan = plan_shape(rows, dim, dtype, metric, max(1, memory_bytes * step // _STEPS), page_bytes)
+        entry = _entry_of(rows, dim, dtype, metric, plan)
+        try:
+            opened = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, roomiest_tunings(plan.shape, rows))
+        except BudgetTooSmall as error:
+            needed.append(error.required_bytes)
+        else:
+            if opened.residence.code_bytes == max(plan.shape.code_bytes, default=0):
+                return plan, 0
+    return None, min(needed, default=0)
