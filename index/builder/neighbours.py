@@ -18,7 +18,8 @@ from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.trees import balanced_order, gather_rows, tree_nodes
-from pageann.index.kernels.neighbours import merge_leaf, refine_rows
+from pageann.index.kernels.neighbours import merge_tile, refine_rows
+from pageann.index.kernels.within import RUN
 from pageann.storage.files import Files
 
 __all__ = ["LIST_WIDTH", "neighbour_file", "neighbour_lists"]
@@ -30,6 +31,8 @@ _TREES = 12
 _REFINE_WIDTH = 12
 _REFINE_ROWS = 128
 _SCATTER_ROWS = 256
+_TILE_ROWS = 128
+"""Of a leaf, whose products are computed together: half a MiB of them."""
 _SEEN_PLACES = 1 << (2 * LIST_WIDTH * (1 + _REFINE_WIDTH)).bit_length()
 
 Lists = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
@@ -67,21 +70,24 @@ class _Job:
             self._done(tree * len(self._leaves) + int(share * count), self._steps)
 
     def _merge(
-        self,
-        products: npt.NDArray[np.float32],
-        norms: npt.NDArray[np.float32],
-        members: npt.NDArray[np.int32],
-        ids: npt.NDArray[np.int32],
-        distances: npt.NDArray[np.float32],
+        self, members: npt.NDArray[np.int32], ids: npt.NDArray[np.int32], distances: npt.NDArray[np.float32]
     ) -> None:
-        """Merge a leaf; lists in mapped files are brought into memory for it, a few at a time, and back."""
-        if self._residency is None:
-            merge_leaf(products, norms, members, members, ids, distances)
-            return
-        places = np.arange(len(members), dtype=np.int32)
+        """Merge all pairs of a leaf into the lists of its members.
+
+        The lists are brought into memory for it and back; in mapped files a few at a time. Products of a
+        few rows with all that come behind them stay near the processor until they have been looked at.
+        """
+        block = _centred(gather_rows(self._vectors, members, self._residency))
+        count = len(block)
         near, gaps = (gather_rows(lists, members, self._residency) for lists in (ids, distances))
-        merge_leaf(products, norms, members, places, near, gaps)
-        for first, last in ranges(len(members), _SCATTER_ROWS):
+        norms, limits = np.zeros((2, count + RUN), np.float32)
+        norms[:count] = np.einsum("ij,ij->i", block, block)
+        limits[:count] = gaps[:, -1]
+        for first, last in ranges(count, _TILE_ROWS):
+            products = np.zeros((last - first, count - first + RUN), np.float32)
+            np.matmul(block[first:last], block[first:].T, out=products[:, : count - first])
+            merge_tile(products, norms, limits, first, members, near, gaps)
+        for first, last in ranges(count, _SCATTER_ROWS if self._residency is not None else count):
             ids[members[first:last]] = near[first:last]
             distances[members[first:last]] = gaps[first:last]
             self._check()
@@ -103,10 +109,7 @@ class _Job:
             )
 
         def join_leaf(leaf: tuple[int, int]) -> None:
-            members = order[leaf[0] : leaf[1]]
-            block = _centred(gather_rows(self._vectors, members, self._residency))
-            norms = np.einsum("ij,ij->i", block, block)
-            self._merge(block @ block.T, norms, members, ids, distances)
+            self._merge(order[leaf[0] : leaf[1]], ids, distances)
 
         run_pieces(
             join_leaf, leaves, self._threads, lambda finished, total: self.report(tree, finished / total)

@@ -101,7 +101,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         raise AssertionError("this was done by the build before")
 
     for name in (
-        "neighbours.merge_leaf",
+        "neighbours.merge_tile",
         "packing.propose_swaps",
         "segment.write_pages",
         "pipeline.write_ids",
