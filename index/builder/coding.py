@@ -22,7 +22,7 @@ from pageann.index.builder.arrange import Arrangement, level_centroids
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.quantizer import Quantizer, train_quantizer
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.kernels.scan import LANES
 from pageann.types import Metric
 
@@ -110,13 +110,11 @@ def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> 
     return np.asarray(np.clip(np.rint((values - low) / step), 0, 255), np.uint8)
 
 
-def _take(navigation: Navigation, rows: npt.NDArray[Any], residency: Residency | None) -> Floats:
+def _take(navigation: Navigation, rows: npt.NDArray[Any], pace: Pace) -> Floats:
     """Rows as float32; many of them in parts, since each part makes mapped pages resident."""
     taken = np.empty((len(rows), navigation.array.shape[1]), np.float32)
-    for first, last in ranges(len(rows), _block_rows(navigation)):
+    for first, last in pace.runs(0, len(rows)):
         taken[first:last] = navigation.array[rows[first:last]]
-        if residency is not None:
-            residency.check()
     return taken
 
 
@@ -130,18 +128,17 @@ def group_spreads(
     """Mean squared residual of each group."""
     spreads = np.empty(len(arrangement.centroids), np.float32)
     step = max(1, _block_rows(navigation) // group_slots)
+    pace = Pace(residency, _block_rows(navigation))
 
     def block(piece: tuple[int, int]) -> None:
         first, last = piece[0] * group_slots, min(piece[1] * group_slots, len(arrangement.order))
-        rows = navigation.take(arrangement.order[first:last])
+        rows = _take(navigation, arrangement.order[first:last], pace)
         groups = np.arange(first, last) // group_slots
         residuals = rows - arrangement.centroids[groups]
         squares = np.einsum("ij,ij->i", residuals, residuals)
         sums = np.bincount(groups - piece[0], weights=squares, minlength=piece[1] - piece[0])
         counts = np.bincount(groups - piece[0], minlength=piece[1] - piece[0])
         spreads[piece[0] : piece[1]] = sums / np.maximum(counts, 1)
-        if residency is not None:
-            residency.check()
 
     run_pieces(block, ranges(len(spreads), step), threads)
     return spreads
@@ -198,13 +195,14 @@ def code_vectors(
     The codes lie in a new file at ``path`` where one is given, else in memory.
     """
     rows = len(arrangement.order)
+    pace = Pace(residency, _block_rows(navigation))
     rng = np.random.default_rng(seed)
     most = sample_rows(navigation.array.shape[1])
     sample = np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
 
     def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
         centres = coded_centroids[slots // group_slots]
-        return _take(navigation, arrangement.order[slots], residency) - centres, centres
+        return _take(navigation, arrangement.order[slots], pace) - centres, centres
 
     def constants(block: Floats, centres: Floats, codes: Bytes) -> npt.NDArray[np.float32]:
         if metric is Metric.IP:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pageann.datasets.truth import Preselection, exact_among
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Residency
+from pageann.index.builder.trees import gather_rows
 from pageann.index.kernels.neighbours import merge_block
 from pageann.index.kernels.within import RUN
 from pageann.types import Metric
@@ -57,7 +58,7 @@ def draw_sample(
     """
     count = min(SAMPLE_ROWS, len(vectors))
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False)).astype(np.int64)
-    queries = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    queries = gather_rows(vectors, rows, residency).astype(np.float32)
     k = max(1, min(largest_k, len(vectors) - 1))
     distances = np.empty((count, k))
 

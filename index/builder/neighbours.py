@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.builder.trees import balanced_order, gather_rows, tree_nodes
 from pageann.index.kernels.neighbours import merge_tile, refine_rows
 from pageann.index.kernels.within import RUN
@@ -122,15 +122,25 @@ class _Job:
     ) -> None:
         """Hand the refined lists of runs of rows to ``keep(first row, ids, distances)``."""
         pieces = ranges(self.rows, _REFINE_ROWS)
+        pace = Pace(self._residency, _REFINE_ROWS)
 
         def part(piece: tuple[int, int]) -> None:
-            first, last = piece
             seen = np.zeros(_SEEN_PLACES, np.int64)
-            new_ids = np.empty((last - first, LIST_WIDTH), np.int32)
-            new_distances = np.empty((last - first, LIST_WIDTH), np.float32)
-            refine_rows(self._vectors, *lists, _REFINE_WIDTH, first, last, seen, new_ids, new_distances)
-            keep(first, new_ids, new_distances)
-            self._check()
+            new_ids = np.empty((piece[1] - piece[0], LIST_WIDTH), np.int32)
+            new_distances = np.empty((piece[1] - piece[0], LIST_WIDTH), np.float32)
+            for first, last in pace.runs(*piece):
+                here = slice(first - piece[0], last - piece[0])
+                refine_rows(
+                    self._vectors,
+                    *lists,
+                    _REFINE_WIDTH,
+                    first,
+                    last,
+                    seen,
+                    new_ids[here],
+                    new_distances[here],
+                )
+            keep(piece[0], new_ids, new_distances)
 
         run_pieces(
             part, pieces, self._threads, lambda finished, total: self.report(self.trees, finished / total)
