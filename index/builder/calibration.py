@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pageann.index.builder.curves import SCAN_SLOTS, Meter, best_scan
+from pageann.index.builder.curves import SCAN_SLOTS, Care, Meter, best_scan
 from pageann.index.builder.heldout import SAMPLE_ROWS, Sample
 from pageann.index.search.effort import Calibration, Curve, CurvePoint
 from pageann.index.search.engine import Engine
@@ -37,30 +37,20 @@ _WALK_PAGES_SHARE = 0.6
 """Estimates made while walking are too hopeful to end a walk; a count of pages does better."""
 _RANKED_PAGES_SHARE = 2.0
 """The same where pages bring no codes of others, and only centroids rank them."""
-_TUNING_ROWS = 150
-"""Of the sample, to choose widths with."""
 
 Done = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Care:
-    """How closely a curve is measured."""
-
-    rows: int
-    """Of the sample."""
-    growth: float
-    """Of the effort, from point to point."""
-    look_rows: int = 0
-    """Rows that are enough for a point outside the recalls that are usually asked for; 0: all."""
-
-
-_CLOSE = _Care(SAMPLE_ROWS, 1.35, 500)
+_CLOSE = Care(SAMPLE_ROWS, 1.35, 500, 1.8)
 """For k = 10 with the codes that the index was built for."""
-_ROUGH = {1: _Care(300, 1.5), 10: _Care(300, 1.5), 100: _Care(150, 1.5)}
+_ROUGH = {1: Care(300, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
 """For other ks: the recall of one query varies less the more neighbours it is taken over."""
-_OTHER = {1: _Care(200, 1.5), 10: _Care(200, 1.5), 100: _Care(80, 1.5)}
+_OTHER = {1: Care(200, 1.5), 10: Care(200, 1.5), 100: Care(80, 1.5)}
 """With narrower codes, for those who open the index with less memory than it was built for."""
+_NO_CODES = {1: Care(100, 2.0), 10: Care(100, 2.0), 100: Care(50, 2.0)}
+"""Without any, which they hardly will: hundreds of reads a query."""
+_TUNING = Care(150, 1.35)
+"""To choose widths with."""
 
 
 class Kept(Protocol):
@@ -149,14 +139,19 @@ def calibrate(
             if number == 0 and residence.code_bytes:
                 work.choose_scan(engine, segment, step)
             for k in CALIBRATED_KS:
-                care = (_ROUGH if number == 0 else _OTHER)[k]
-                if number == 0 and k == 10:
-                    care = _CLOSE
+                care = _care(number == 0, residence.code_bytes, k)
                 if thorough:
-                    care = _Care(len(sample.rows), _CLOSE.growth)
+                    care = Care(len(sample.rows), _CLOSE.growth)
                 curves.append(work.curve(engine, segment, k, care))
                 step()
     return Calibration(len(sample.rows), memory_bytes, work.tunings, tuple(curves))
+
+
+def _care(is_first: bool, code_bytes: int, k: int) -> Care:
+    """How closely a curve is measured, with the codes that the index was built for or with others."""
+    if is_first:
+        return _CLOSE if k == 10 else _ROUGH[k]
+    return (_OTHER if code_bytes else _NO_CODES)[k]
 
 
 @dataclass(slots=True)
@@ -172,7 +167,7 @@ class _Work:
         """Choose the share of codes that are scored, for all widths of codes."""
         scan_slots = self.kept.find("scan")
         if scan_slots is None:
-            meter = Meter(engine, segment, self.sample.part(_TUNING_ROWS))
+            meter = Meter(engine, segment, self.sample, _TUNING)
             tuning = self.tunings[segment.residence.code_bytes]
             scan_slots = best_scan(meter, tuning, self.entry.rows, done)
             self.kept.keep("scan", scan_slots)
@@ -180,14 +175,14 @@ class _Work:
             if width:
                 self.tunings[width] = replace(tuning, scan_slots=scan_slots)
 
-    def curve(self, engine: Engine, segment: LoadedSegment, k: int, care: _Care) -> Curve:
+    def curve(self, engine: Engine, segment: LoadedSegment, k: int, care: Care) -> Curve:
         """The curve of one k, measured or known."""
         width = segment.residence.code_bytes
         name = f"{width}-{k}"
         known = self.kept.find(name)
         if known is None:
-            meter = Meter(engine, segment, self.sample.part(care.rows), care.look_rows)
-            measured = meter.curve(self.tunings[width], k, care.growth)
+            meter = Meter(engine, segment, self.sample, care)
+            measured = meter.curve(self.tunings[width], k)
             known = asdict(measured)
             self.kept.keep(name, known)
         return Curve(known["k"], known["code_bytes"], tuple(CurvePoint(**each) for each in known["points"]))

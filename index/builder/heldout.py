@@ -39,9 +39,17 @@ class Sample:
 
     def part(self, rows: int) -> Sample:
         """About ``rows`` of the queries, spread over all."""
-        every = slice(None, None, max(1, len(self.rows) // rows))
-        queries = np.ascontiguousarray(self.queries[every])
-        return Sample(self.rows[every], queries, self.integral, self.distances[every])
+        return self._every(0, max(1, len(self.rows) // rows))
+
+    def parts(self, rows: int) -> tuple[Sample, ...]:
+        """All of the queries in parts of about ``rows``, each spread over all; 0: in one."""
+        step = max(1, len(self.rows) // rows) if rows else 1
+        return tuple(self._every(first, step) for first in range(step))
+
+    def _every(self, first: int, step: int) -> Sample:
+        part = slice(first, None, step)
+        queries = np.ascontiguousarray(self.queries[part])
+        return Sample(self.rows[part], queries, self.integral, self.distances[part])
 
 
 def draw_sample(
