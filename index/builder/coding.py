@@ -200,25 +200,34 @@ def code_vectors(
     most = sample_rows(navigation.array.shape[1])
     sample = np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
 
-    def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-        centres = coded_centroids[slots // group_slots]
-        return _take(navigation, arrangement.order[slots], pace) - centres, centres
+    def residuals(slots: npt.NDArray[Any]) -> Floats:
+        rows_here = _take(navigation, arrangement.order[slots], pace)
+        rows_here -= coded_centroids[slots // group_slots]
+        return rows_here
 
-    def constants(block: Floats, centres: Floats, codes: Bytes) -> npt.NDArray[np.float32]:
+    def coded(rotated: Floats, groups: npt.NDArray[Any]) -> tuple[Bytes, Floats, Floats]:
+        """(codes, constants, squared errors) of residuals in the rotated space: products are the same."""
+        codes = quantizer.encode_rotated(rotated)
+        decoded = quantizer.decode_rotated(codes)
+        rotated -= decoded
+        errors = np.einsum("ij,ij->i", rotated, rotated)
         if metric is Metric.IP:
-            return np.zeros(len(block), np.float32)
-        decoded = quantizer.decode(codes)
-        error = block - decoded
-        lengths = np.einsum("ij,ij->i", decoded, decoded)
-        lengths -= error_weight * np.einsum("ij,ij->i", error, error)
-        return np.asarray(lengths + 2 * np.einsum("ij,ij->i", centres, decoded))
+            return codes, np.zeros(len(codes), np.float32), errors
+        first = int(groups.min())
+        centres = quantizer.rotate(coded_centroids[first : int(groups.max()) + 1])
+        values = np.einsum("ij,ij->i", decoded, decoded) - error_weight * errors
+        values += 2 * np.einsum("ij,ij->i", centres[groups - first], decoded)
+        return codes, np.asarray(values, np.float32), errors
 
-    sample_residuals, sample_centres = residuals(sample)
+    sample_residuals = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
-    sample_codes = quantizer.encode(sample_residuals)
-    values = constants(sample_residuals, sample_centres, sample_codes)
-    missed = sample_residuals - quantizer.decode(sample_codes)
-    error = float(np.float32(np.einsum("ij,ij->", missed, missed) / len(missed)))
+    samples = [
+        coded(quantizer.rotate(sample_residuals[first:last]), sample[first:last] // group_slots)[1:]
+        for first, last in ranges(len(sample), _block_rows(navigation))
+    ]
+    values, errors = (np.concatenate(each) for each in zip(*samples, strict=True))
+    error = float(np.float32(errors.mean(dtype=np.float64)))
+    del sample_residuals
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
     shape = (rows, quantizer.code_bytes + 1)
@@ -228,10 +237,10 @@ def code_vectors(
         codes = residency.create(path, np.uint8, shape)
 
     def block(piece: tuple[int, int]) -> None:
-        rows_here, centres = residuals(np.arange(*piece))
-        coded = quantizer.encode(rows_here)
-        codes[piece[0] : piece[1], :-1] = coded
-        codes[piece[0] : piece[1], -1] = _to_byte(constants(rows_here, centres, coded), low, step)
+        slots = np.arange(*piece)
+        here, constants, _ = coded(quantizer.rotate(residuals(slots)), slots // group_slots)
+        codes[piece[0] : piece[1], :-1] = here
+        codes[piece[0] : piece[1], -1] = _to_byte(constants, low, step)
         if residency is not None:
             residency.check()
 
