@@ -43,7 +43,7 @@ Done = Callable[[int, int], None]
 
 _CLOSE = Care(SAMPLE_ROWS, 1.35, 500, 1.8)
 """For k = 10 with the codes that the index was built for."""
-_ROUGH = {1: Care(300, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
+_ROUGH = {1: Care(250, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
 """For other ks: the recall of one query varies less the more neighbours it is taken over."""
 _OTHER = {1: Care(200, 1.5), 10: Care(200, 1.5), 100: Care(80, 1.5)}
 """With narrower codes, for those who open the index with less memory than it was built for."""
