@@ -66,7 +66,7 @@ def draw_sample(
     """
     count = min(SAMPLE_ROWS, len(vectors))
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False)).astype(np.int64)
-    queries = gather_rows(vectors, rows, residency).astype(np.float32)
+    queries = gather_rows(vectors, rows.astype(np.int32), residency).astype(np.float32)
     k = max(1, min(largest_k, len(vectors) - 1))
     distances = np.empty((count, k))
 

@@ -208,7 +208,11 @@ def _held_out(build: _Build, vectors: npt.NDArray[Any]) -> Sample:
     sample = draw_sample(
         vectors, options.metric, options.seed, options.threads, max(CALIBRATED_KS), store.residency
     )
-    arrays = {"rows": sample.rows, "queries": sample.queries, "distances": sample.distances}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "rows": sample.rows,
+        "queries": sample.queries,
+        "distances": sample.distances,
+    }
     store.finish("held-out", sample.integral, arrays)
     store.save_if_due()
     return sample
