@@ -28,7 +28,7 @@ _SAMPLE_ROWS = 65_536
 ROUNDS = 16
 """Of k-means, over the whole sample."""
 _COVARIANCE_ROWS = 4096
-_ROUND_ROWS = 8192
+_ROUND_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
