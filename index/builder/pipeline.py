@@ -44,13 +44,13 @@ __all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "opening_plan"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
-    "partition": 3.0,
-    "neighbours": 42.0,
-    "packing": 14.0,
+    "partition": 2.0,
+    "neighbours": 36.0,
+    "packing": 23.0,
     "codes": 8.0,
-    "pages": 6.0,
+    "pages": 9.0,
     "ids": 1.0,
-    "calibration": 24.0,
+    "calibration": 19.0,
     "publishing": 1.0,
 }
 """Phases in order, and about how many per cent of a build each takes."""
