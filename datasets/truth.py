@@ -14,7 +14,7 @@ from pageann.datasets.base import Array, VectorSource, block_rows_for, release_p
 from pageann.errors import InvalidArgument
 from pageann.types import Metric
 
-__all__ = ["exact_distances", "exact_neighbours", "recall_at_k"]
+__all__ = ["Preselection", "exact_among", "exact_distances", "exact_neighbours", "recall_at_k"]
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Distances: TypeAlias = npt.NDArray[np.float64]
@@ -22,6 +22,18 @@ Distances: TypeAlias = npt.NDArray[np.float64]
 _SLACK = 32  # candidates beyond k: enough that float32 rounding rarely calls for the second pass
 _RANKED_TOGETHER = 8  # queries whose candidates, scattered over a mapped file, may be resident at once
 _TILE_VALUES = 1 << 22  # distances held at once by the second pass: 16 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Preselection:
+    """Candidates for the nearest rows of some queries, chosen by float32 distances."""
+
+    candidates: Ids
+    """``(q, m)`` base rows, padded with -1."""
+    floors: Distances
+    """``(q,)``: no other row has a float32 distance below this; inf: there is no other row."""
+    largest: float
+    """Greatest squared norm of the base; under cosine of its vectors at length one."""
 
 
 def exact_distances(base_rows: Array, query: Array, metric: Metric) -> Distances:
@@ -81,7 +93,20 @@ def exact_neighbours(
     left_out = np.full(len(points), -1, np.int64) if exclude is None else np.asarray(exclude, np.int64)
     with _thread_limit(threads):
         task = _Task(rows, points, k, metric, step, left_out)
-        return _solve(task)
+        return _solve(task, _preselect(task))
+
+
+def exact_among(
+    base: Array, queries: Array, k: int, metric: Metric, found: Preselection, *, exclude: Ids
+) -> tuple[Ids, Distances]:
+    """What :func:`exact_neighbours` gives, from candidates that somebody else has found.
+
+    For the builder, which has its own kernels and threads, and which loads no faiss. A query whose
+    candidates might lack a neighbour is searched again here too.
+    """
+    points = np.ascontiguousarray(queries, dtype=np.float32)
+    _require_fitting(base, points, k, exclude)
+    return _solve(_Task(base, points, k, metric, block_rows_for(base.shape[1]), exclude), found)
 
 
 def recall_at_k(
@@ -150,8 +175,9 @@ def _thread_limit(threads: int | None) -> Iterator[None]:
         yield
 
 
-def _solve(task: _Task) -> tuple[Ids, Distances]:
-    candidates, floors, margins = _preselect(task)
+def _solve(task: _Task, found: Preselection) -> tuple[Ids, Distances]:
+    candidates, floors = found.candidates, found.floors
+    margins = _rounding_margins(task, task.scaled(task.queries), found.largest)
     count = len(task.queries)
     ids = np.full((count, task.k), -1, np.int64)
     distances = np.full((count, task.k), np.inf)
@@ -178,12 +204,7 @@ def _ranked(task: _Task, query: int, candidates: Ids) -> tuple[Ids, Distances]:
     return ids, distances
 
 
-def _preselect(task: _Task) -> tuple[Ids, Distances, Distances]:
-    """Candidates ``(q, m)`` by float32 distance, padded with -1; ``(q,)`` floors; ``(q,)`` margins.
-
-    No row outside the candidates has a float32 distance below its query's floor (inf: there is no
-    such row), and no float32 distance is further than the margin from the exact one.
-    """
+def _preselect(task: _Task) -> Preselection:
     import faiss
 
     wanted = min(task.k + _SLACK, len(task.rows))
@@ -204,7 +225,7 @@ def _preselect(task: _Task) -> tuple[Ids, Distances, Distances]:
     floors = best.max(axis=1).astype(np.float64) + (1.0 if task.metric is Metric.COSINE else 0.0)
     if wanted == len(task.rows):
         floors[:] = np.inf
-    return ids, floors, _rounding_margins(task, queries, largest)
+    return Preselection(ids, floors, largest)
 
 
 def _squared_norms(vectors: npt.NDArray[np.float32]) -> Distances:

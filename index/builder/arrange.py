@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.checkpoint import Checkpoints
-from pageann.index.builder.neighbours import neighbour_lists
+from pageann.index.builder.neighbours import FEW_TREES, neighbour_lists
 from pageann.index.builder.packing import centroids_of, pack
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Residency
@@ -38,7 +38,7 @@ def _locality_order(points: Floats, seed: int, threads: int) -> npt.NDArray[np.i
     count = len(points)
     if count <= LANES:
         return np.arange(count)
-    neighbours, _ = neighbour_lists(points, seed, threads)
+    neighbours, _ = neighbour_lists(points, seed, threads, trees=FEW_TREES)
     packing = pack(points, neighbours, LANES, seed, threads)
     full = count // LANES
     cells = packing.order[: full * LANES].reshape(full, LANES)

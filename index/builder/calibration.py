@@ -8,34 +8,28 @@ table, never by a clock, so that the same build gives the same bytes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from pageann.datasets.truth import exact_neighbours, recall_at_k
-from pageann.index.kernels import state
+from pageann.index.builder.curves import SCAN_SLOTS, Care, Meter, best_scan, scan_choices
+from pageann.index.builder.heldout import SAMPLE_ROWS, Sample
 from pageann.index.search.effort import Calibration, Curve, CurvePoint
-from pageann.index.search.engine import CallOptions, Engine
+from pageann.index.search.engine import Engine
 from pageann.index.search.load import LoadedSegment, Residence, load_segment
 from pageann.index.search.planner import residences
-from pageann.index.search.tuning import NO_LIMIT, Tuning
+from pageann.index.search.tuning import Tuning
 from pageann.index.segment_files import PAGES_FILE, Shape
 from pageann.storage.io.probe import probe
 from pageann.storage.manifest import SegmentEntry
-from pageann.types import Metric
 
-__all__ = ["CALIBRATED_KS", "Sample", "calibrate", "default_tunings", "draw_sample", "roomiest_tunings"]
+__all__ = ["CALIBRATED_KS", "Kept", "Sample", "calibrate", "default_tunings", "roomiest_tunings"]
 
 CALIBRATED_KS = (1, 10, 100)
-_SAMPLE_ROWS = 1000
-_SLOTS_PER_THREAD = 8
-_SCAN_SLOTS = (300.0, 450.0, 600.0, 900.0)
+_SLOTS_PER_THREAD = 16
+"""Queries in flight: with fewer, threads wait for the device."""
 _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
 _WALK_SCAN_SLOTS = 60.0
@@ -44,60 +38,39 @@ _WALK_PAGES_SHARE = 0.6
 """Estimates made while walking are too hopeful to end a walk; a count of pages does better."""
 _RANKED_PAGES_SHARE = 2.0
 """The same where pages bring no codes of others, and only centroids rank them."""
-_MOST_EFFORT = 600
-_MOST_READS = 500.0
-"""Of a query: points beyond cost more time than they are worth."""
-_ENOUGH_RECALL = 0.995
-_TUNING_ROWS = 150
-"""Of the sample, to choose widths with."""
-_TUNED_RECALL = 0.95
-_UNIT_COST_US = 15.0
-"""Of processor and device together; an asynchronous read of 4 KiB takes about 4 us of the former."""
-_CODE_COST_US = 0.005
-_INTERVAL = 1.96
 
 Done = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Care:
-    """How closely a curve is measured."""
-
-    rows: int
-    growth: float
-    """Of the effort, from point to point."""
-
-
-_CLOSE = _Care(_SAMPLE_ROWS, 1.35)
+_CLOSE = Care(SAMPLE_ROWS, 1.5, 500, 1.8)
 """For k = 10 with the codes that the index was built for."""
-_ROUGH = _Care(300, 1.5)
+_ROUGH = {1: Care(250, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
+"""For other ks: the recall of one query varies less the more neighbours it is taken over."""
+_OTHER = {1: Care(200, 1.5), 10: Care(200, 1.5), 100: Care(80, 1.5)}
+"""With narrower codes, for those who open the index with less memory than it was built for."""
+_NO_CODES = {1: Care(100, 2.0), 10: Care(100, 2.0), 100: Care(50, 2.0)}
+"""Without any, which they hardly will: hundreds of reads a query."""
+_THOROUGH_GROWTH = 1.35
+_TUNING = Care(150, 1.5)
+"""To choose widths with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Held-out queries with their truth."""
+class Kept(Protocol):
+    """Where parts of a calibration are kept that were measured before it was stopped."""
 
-    rows: npt.NDArray[np.int64]
-    queries: npt.NDArray[np.float32]
-    integral: bool
-    distances: npt.NDArray[np.float64]
-    """(m, largest k), ascending."""
+    def find(self, name: str) -> Any:
+        """The value of a part, or None."""
 
-    def part(self, rows: int) -> Sample:
-        """About ``rows`` of the queries, spread over all."""
-        every = slice(None, None, max(1, len(self.rows) // rows))
-        queries = np.ascontiguousarray(self.queries[every])
-        return Sample(self.rows[every], queries, self.integral, self.distances[every])
+    def keep(self, name: str, value: Any) -> None:
+        """Keep the value (for JSON) of a part."""
 
 
-def draw_sample(vectors: npt.NDArray[Any], metric: Metric, seed: int, threads: int) -> Sample:
-    """Rows to calibrate with, and their exact neighbours without themselves."""
-    count = min(_SAMPLE_ROWS, len(vectors))
-    rows = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False)).astype(np.int64)
-    queries = np.ascontiguousarray(vectors[rows], dtype=np.float32)
-    k = max(1, min(max(CALIBRATED_KS), len(vectors) - 1))
-    _, distances = exact_neighbours(vectors, queries, k, metric, threads=threads, exclude=rows)
-    return Sample(rows, queries, vectors.dtype.kind in "iu", distances)
+class _Nothing:
+    def find(self, name: str) -> Any:
+        return None
+
+    def keep(self, name: str, value: Any) -> None:
+        pass
 
 
 def default_tunings(shape: Shape) -> dict[int, Tuning]:
@@ -121,99 +94,11 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
 
 def roomiest_tunings(shape: Shape, rows: int) -> dict[int, Tuning]:
     """Those of all that calibration may choose from whose queries take the most memory."""
-    widest = max(_scan_choices(rows))
+    widest = max(scan_choices(rows))
     return {
         code_bytes: replace(tuning, scan_slots=widest) if code_bytes else tuning
         for code_bytes, tuning in default_tunings(shape).items()
     }
-
-
-def _scan_choices(rows: int) -> list[float]:
-    """Codes to score for each unit of effort that are worth trying: no effort needs more than all rows."""
-    return [slots for slots in _SCAN_SLOTS if slots <= max(rows / 10, _SCAN_SLOTS[0])]
-
-
-def _ladder(k: int, rows: int, growth: float) -> list[int]:
-    efforts = [max(2, k // 2)]
-    while efforts[-1] < min(_MOST_EFFORT, rows):
-        efforts.append(max(efforts[-1] + 1, round(efforts[-1] * growth)))
-    return efforts
-
-
-class _Meter:
-    """Runs a sample through an engine."""
-
-    def __init__(self, engine: Engine, segment: LoadedSegment, sample: Sample) -> None:
-        self._engine = engine
-        self._segment = segment
-        self._sample = sample
-
-    def point(self, tuning: Tuning, k: int, effort: int) -> CurvePoint:
-        size = tuning.size(k, effort, self._segment.shape.group_slots, tuning.width)
-        options = CallOptions(
-            size,
-            size.width,
-            size.width,
-            tuning.rerank(k),
-            NO_LIMIT,
-            0,
-            self._sample.integral,
-            tuning.walk_pages(effort),
-        )
-        answers = self._engine.run(self._sample.queries, options, self._sample.rows)
-        recalls = recall_at_k(
-            answers.distances, self._sample.distances, min(k, self._sample.distances.shape[1])
-        )
-        error = _INTERVAL * float(recalls.std()) / math.sqrt(len(recalls))
-        counters = answers.counters.mean(axis=0)
-        mean = float(recalls.mean())
-        return CurvePoint(
-            effort=effort,
-            recall=round(mean, 6),
-            recall_low=round(max(0.0, mean - error), 6),
-            reads=round(float(counters[state.N_READS]), 4),
-            units=round(float(counters[state.N_HALF_UNITS]) / 2, 4),
-            hops=round(float(counters[state.N_HOPS]), 4),
-            codes=round(float(counters[state.N_CODES]), 2),
-        )
-
-    def curve(self, tuning: Tuning, k: int, growth: float, enough: float = _ENOUGH_RECALL) -> Curve:
-        """Points up to a recall of ``enough``, by default one that hardly anybody asks to exceed."""
-        points: list[CurvePoint] = []
-        for effort in _ladder(k, self._segment.entry.rows, growth):
-            points.append(self.point(tuning, k, effort))
-            if points[-1].recall >= enough or points[-1].reads >= _MOST_READS:
-                break
-        return Curve(k, self._segment.residence.code_bytes, tuple(points))
-
-
-def _cost_at(curve: Curve, recall: float) -> float:
-    """Microseconds of a query at a recall, by the cost table; inf where the curve does not reach it."""
-    before: CurvePoint | None = None
-    for point in curve.points:
-        cost = point.units * _UNIT_COST_US + point.codes * _CODE_COST_US
-        if point.recall >= recall:
-            if before is None or point.recall <= before.recall:
-                return cost
-            share = (recall - before.recall) / (point.recall - before.recall)
-            lower = before.units * _UNIT_COST_US + before.codes * _CODE_COST_US
-            return lower + share * (cost - lower)
-        before = point
-    return math.inf
-
-
-def _best_scan(meter: _Meter, tuning: Tuning, rows: int, done: Callable[[], None]) -> Tuning:
-    """How many codes to score for each unit of effort."""
-    best, least = tuning, math.inf
-    worthwhile = _scan_choices(rows)
-    for scan_slots in _SCAN_SLOTS:
-        if scan_slots in worthwhile:
-            candidate = replace(tuning, scan_slots=scan_slots)
-            cost = _cost_at(meter.curve(candidate, 10, _CLOSE.growth, _TUNED_RECALL), _TUNED_RECALL)
-            if cost < least:
-                best, least = candidate, cost
-        done()
-    return best
 
 
 @contextmanager
@@ -242,16 +127,16 @@ def calibrate(
     done: Done,
     *,
     thorough: bool = False,
+    kept: Kept | None = None,
 ) -> Calibration:
     """Measure the segment in ``folder`` with every width of resident codes; ``sample`` as drawn.
 
     How many codes are scored for each unit of effort is chosen once, with the finest codes. ``thorough``:
-    every curve is measured closely, with all of the sample.
+    every curve is measured closely, with all of the sample. What ``kept`` has is not measured again.
     """
-    tunings = default_tunings(Shape.from_json(entry.meta["shape"]))
-    curves: list[Curve] = []
     ways = residences(entry)
-    steps = (len(_SCAN_SLOTS) if ways[0].code_bytes else 0) + len(CALIBRATED_KS) * len(ways)
+    work = _Work(default_tunings(Shape.from_json(entry.meta["shape"])), entry, sample, kept or _Nothing())
+    steps = (len(SCAN_SLOTS) if ways[0].code_bytes else 0) + len(CALIBRATED_KS) * len(ways)
     finished = 0
 
     def step() -> None:
@@ -259,20 +144,56 @@ def calibrate(
         finished += 1
         done(finished, steps)
 
-    scan_slots = 0.0
+    curves: list[Curve] = []
     for number, residence in enumerate(ways):
         with _opened(folder, entry, residence, threads) as (engine, segment):
-            tuning = tunings[residence.code_bytes]
             if number == 0 and residence.code_bytes:
-                chooser = _Meter(engine, segment, sample.part(_TUNING_ROWS))
-                scan_slots = _best_scan(chooser, tuning, entry.rows, step).scan_slots
-            if residence.code_bytes:
-                tuning = tunings[residence.code_bytes] = replace(tuning, scan_slots=scan_slots)
+                work.choose_scan(engine, segment, step)
             for k in CALIBRATED_KS:
-                care = _CLOSE if number == 0 and k == 10 else _ROUGH
+                care = _care(number == 0, residence.code_bytes, k)
                 if thorough:
-                    care = _Care(len(sample.rows), _CLOSE.growth)
-                meter = _Meter(engine, segment, sample.part(care.rows))
-                curves.append(meter.curve(tuning, k, care.growth))
+                    care = Care(len(sample.rows), _THOROUGH_GROWTH)
+                curves.append(work.curve(engine, segment, k, care))
                 step()
-    return Calibration(len(sample.rows), memory_bytes, tunings, tuple(curves))
+    return Calibration(len(sample.rows), memory_bytes, work.tunings, tuple(curves))
+
+
+def _care(is_first: bool, code_bytes: int, k: int) -> Care:
+    """How closely a curve is measured, with the codes that the index was built for or with others."""
+    if is_first:
+        return _CLOSE if k == 10 else _ROUGH[k]
+    return (_OTHER if code_bytes else _NO_CODES)[k]
+
+
+@dataclass(slots=True)
+class _Work:
+    """A calibration in the making."""
+
+    tunings: dict[int, Tuning]
+    entry: SegmentEntry
+    sample: Sample
+    kept: Kept
+
+    def choose_scan(self, engine: Engine, segment: LoadedSegment, done: Callable[[], None]) -> None:
+        """Choose the share of codes that are scored, for all widths of codes."""
+        scan_slots = self.kept.find("scan")
+        if scan_slots is None:
+            meter = Meter(engine, segment, self.sample, _TUNING)
+            tuning = self.tunings[segment.residence.code_bytes]
+            scan_slots = best_scan(meter, tuning, self.entry.rows, done)
+            self.kept.keep("scan", scan_slots)
+        for width, tuning in self.tunings.items():
+            if width:
+                self.tunings[width] = replace(tuning, scan_slots=scan_slots)
+
+    def curve(self, engine: Engine, segment: LoadedSegment, k: int, care: Care) -> Curve:
+        """The curve of one k, measured or known."""
+        width = segment.residence.code_bytes
+        name = f"{width}-{k}"
+        known = self.kept.find(name)
+        if known is None:
+            meter = Meter(engine, segment, self.sample, care)
+            measured = meter.curve(self.tunings[width], k)
+            known = asdict(measured)
+            self.kept.keep(name, known)
+        return Curve(known["k"], known["code_bytes"], tuple(CurvePoint(**each) for each in known["points"]))

@@ -22,7 +22,7 @@ from pageann.index.builder.arrange import Arrangement, level_centroids
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.quantizer import Quantizer, train_quantizer
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.kernels.scan import LANES
 from pageann.types import Metric
 
@@ -110,13 +110,11 @@ def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> 
     return np.asarray(np.clip(np.rint((values - low) / step), 0, 255), np.uint8)
 
 
-def _take(navigation: Navigation, rows: npt.NDArray[Any], residency: Residency | None) -> Floats:
+def _take(navigation: Navigation, rows: npt.NDArray[Any], pace: Pace) -> Floats:
     """Rows as float32; many of them in parts, since each part makes mapped pages resident."""
     taken = np.empty((len(rows), navigation.array.shape[1]), np.float32)
-    for first, last in ranges(len(rows), _block_rows(navigation)):
+    for first, last in pace.runs(0, len(rows)):
         taken[first:last] = navigation.array[rows[first:last]]
-        if residency is not None:
-            residency.check()
     return taken
 
 
@@ -130,18 +128,17 @@ def group_spreads(
     """Mean squared residual of each group."""
     spreads = np.empty(len(arrangement.centroids), np.float32)
     step = max(1, _block_rows(navigation) // group_slots)
+    pace = Pace(residency, _block_rows(navigation))
 
     def block(piece: tuple[int, int]) -> None:
         first, last = piece[0] * group_slots, min(piece[1] * group_slots, len(arrangement.order))
-        rows = navigation.take(arrangement.order[first:last])
+        rows = _take(navigation, arrangement.order[first:last], pace)
         groups = np.arange(first, last) // group_slots
         residuals = rows - arrangement.centroids[groups]
         squares = np.einsum("ij,ij->i", residuals, residuals)
         sums = np.bincount(groups - piece[0], weights=squares, minlength=piece[1] - piece[0])
         counts = np.bincount(groups - piece[0], minlength=piece[1] - piece[0])
         spreads[piece[0] : piece[1]] = sums / np.maximum(counts, 1)
-        if residency is not None:
-            residency.check()
 
     run_pieces(block, ranges(len(spreads), step), threads)
     return spreads
@@ -198,29 +195,39 @@ def code_vectors(
     The codes lie in a new file at ``path`` where one is given, else in memory.
     """
     rows = len(arrangement.order)
+    pace = Pace(residency, _block_rows(navigation))
     rng = np.random.default_rng(seed)
     most = sample_rows(navigation.array.shape[1])
     sample = np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
 
-    def residuals(slots: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-        centres = coded_centroids[slots // group_slots]
-        return _take(navigation, arrangement.order[slots], residency) - centres, centres
+    def residuals(slots: npt.NDArray[Any]) -> Floats:
+        rows_here = _take(navigation, arrangement.order[slots], pace)
+        rows_here -= coded_centroids[slots // group_slots]
+        return rows_here
 
-    def constants(block: Floats, centres: Floats, codes: Bytes) -> npt.NDArray[np.float32]:
+    def coded(rotated: Floats, groups: npt.NDArray[Any]) -> tuple[Bytes, Floats, Floats]:
+        """(codes, constants, squared errors) of residuals in the rotated space: products are the same."""
+        codes = quantizer.encode_rotated(rotated)
+        decoded = quantizer.decode_rotated(codes)
+        rotated -= decoded
+        errors = np.einsum("ij,ij->i", rotated, rotated)
         if metric is Metric.IP:
-            return np.zeros(len(block), np.float32)
-        decoded = quantizer.decode(codes)
-        error = block - decoded
-        lengths = np.einsum("ij,ij->i", decoded, decoded)
-        lengths -= error_weight * np.einsum("ij,ij->i", error, error)
-        return np.asarray(lengths + 2 * np.einsum("ij,ij->i", centres, decoded))
+            return codes, np.zeros(len(codes), np.float32), errors
+        first = int(groups.min())
+        centres = quantizer.rotate(coded_centroids[first : int(groups.max()) + 1])
+        values = np.einsum("ij,ij->i", decoded, decoded) - error_weight * errors
+        values += 2 * np.einsum("ij,ij->i", centres[groups - first], decoded)
+        return codes, np.asarray(values, np.float32), errors
 
-    sample_residuals, sample_centres = residuals(sample)
+    sample_residuals = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
-    sample_codes = quantizer.encode(sample_residuals)
-    values = constants(sample_residuals, sample_centres, sample_codes)
-    missed = sample_residuals - quantizer.decode(sample_codes)
-    error = float(np.float32(np.einsum("ij,ij->", missed, missed) / len(missed)))
+    samples = [
+        coded(quantizer.rotate(sample_residuals[first:last]), sample[first:last] // group_slots)[1:]
+        for first, last in ranges(len(sample), _block_rows(navigation))
+    ]
+    values, errors = (np.concatenate(each) for each in zip(*samples, strict=True))
+    error = float(np.float32(errors.mean(dtype=np.float64)))
+    del sample_residuals
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
     shape = (rows, quantizer.code_bytes + 1)
@@ -230,10 +237,10 @@ def code_vectors(
         codes = residency.create(path, np.uint8, shape)
 
     def block(piece: tuple[int, int]) -> None:
-        rows_here, centres = residuals(np.arange(*piece))
-        coded = quantizer.encode(rows_here)
-        codes[piece[0] : piece[1], :-1] = coded
-        codes[piece[0] : piece[1], -1] = _to_byte(constants(rows_here, centres, coded), low, step)
+        slots = np.arange(*piece)
+        here, constants, _ = coded(quantizer.rotate(residuals(slots)), slots // group_slots)
+        codes[piece[0] : piece[1], :-1] = here
+        codes[piece[0] : piece[1], -1] = _to_byte(constants, low, step)
         if residency is not None:
             residency.check()
 

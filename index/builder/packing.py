@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.builder.trees import balanced_order
 from pageann.index.kernels.packing import apply_swaps, page_centroids, propose_swaps
 
@@ -27,14 +27,15 @@ Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 _SWAP_PASSES = 8
-_SWAP_NEIGHBOURS = 16
+_SWAP_NEIGHBOURS = 12
 _SWAP_REACH = 0.1
 _LEAST_GAIN = 0.002
 _SWAP_BLOCK_ROWS = 8192
 """Rows whose swaps are judged by the same state, before any of them is made."""
 _SWAP_PIECE_ROWS = 128
+_APPLIED_ROWS = 1024
 _NORM_ROWS = 8192
-_CENTROID_PAGES = 1024
+_CENTROID_PAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def pack(
     centroids = centroids_of(vectors, order, capacity, threads, residency)
     norms = squared_norms(vectors, threads, residency)
     if len(centroids) > 1 and capacity > 1:
-        swaps = _Swaps(vectors, norms, neighbours, capacity, threads, residency, order, centroids)
+        pace = Pace(residency, _SWAP_PIECE_ROWS)
+        swaps = _Swaps(vectors, norms, neighbours, capacity, threads, residency, pace, order, centroids)
         first_pass, least_gain = known.value if known is not None else (0, swaps.least_gain)
         for number in range(first_pass, _SWAP_PASSES):
             removed = swaps.run_pass(number, done)
@@ -139,6 +141,7 @@ class _Swaps:
     capacity: int
     threads: int
     residency: Residency | None
+    pace: Pace
     order: Rows
     centroids: Floats
 
@@ -158,18 +161,14 @@ class _Swaps:
         removed = 0.0
         for block, (first, last) in enumerate(starts):
             self._propose(slots, first, last, proposals)
-            _, gain = apply_swaps(
-                self.vectors,
-                self.norms,
-                self.order,
-                slots,
-                self.capacity,
-                self.centroids,
-                first,
-                last,
-                proposals,
-            )
-            removed += gain
+            for low, high in ranges(last - first, _APPLIED_ROWS):
+                _, gain = apply_swaps(
+                    self.vectors, self.norms, self.order, slots, self.capacity, self.centroids,
+                    first + low, first + high, proposals,
+                )  # fmt: skip
+                removed += gain
+                if self.residency is not None:
+                    self.residency.check()
             if done is not None:
                 done(number * len(starts) + block + 1, _SWAP_PASSES * len(starts))
         # sums of rounding do not grow from pass to pass, and a pass follows from the order alone
@@ -180,13 +179,11 @@ class _Swaps:
 
     def _propose(self, slots: Rows, first: int, last: int, proposals: Rows) -> None:
         def piece(bounds: tuple[int, int]) -> None:
-            low, high = first + bounds[0], first + bounds[1]
-            near = np.ascontiguousarray(self.neighbours[low:high, :_SWAP_NEIGHBOURS])
-            propose_swaps(
-                self.vectors, self.norms, near, self.order, slots, self.capacity, self.centroids,
-                low, high, np.float32(_SWAP_REACH), proposals,
-            )  # fmt: skip
-            if self.residency is not None:
-                self.residency.check()
+            for low, high in self.pace.runs(first + bounds[0], first + bounds[1]):
+                near = np.ascontiguousarray(self.neighbours[low:high, :_SWAP_NEIGHBOURS])
+                propose_swaps(
+                    self.vectors, self.norms, near, self.order, slots, self.capacity, self.centroids,
+                    low, high, np.float32(_SWAP_REACH), proposals,
+                )  # fmt: skip
 
         run_pieces(piece, ranges(last - first, _SWAP_PIECE_ROWS), self.threads)

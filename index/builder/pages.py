@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pageann.index.builder.coding import VectorCodes, lane_major
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.kernels.links import merge_pages, vote_places
 from pageann.storage.files import Files
 from pageann.storage.format import LINK_COUNT_OFFSET, REP_COUNT_OFFSET, VECTOR_COUNT_OFFSET, PageLayout
@@ -25,6 +25,7 @@ Rows = npt.NDArray[np.int32]
 
 _BLOCK_PAGES = 512
 _MERGE_PAGES = 4
+_GATHERED_ROWS = 4096
 _SECOND_HOP_WIDTH = 6
 
 
@@ -58,7 +59,7 @@ class LinkMerger:
         self._order = order
         self._layout = layout
         self._threads = threads
-        self._residency = residency
+        self._pace = Pace(residency, _MERGE_PAGES)
         self._slots = np.empty(len(order), np.int32)
         self._slots[order] = np.arange(len(order), dtype=np.int32)
         self._places = vote_places(layout.capacity, neighbours.shape[1], _SECOND_HOP_WIDTH)
@@ -74,14 +75,13 @@ class LinkMerger:
         )
 
         def piece(bounds: tuple[int, int]) -> None:
-            part = slice(*bounds)
-            merge_pages(
-                self._neighbours, self._slots, self._order, layout.capacity, _SECOND_HOP_WIDTH,
-                first_page + bounds[0], first_page + bounds[1], np.full(self._places, -1, np.int32),
-                made.links[part], made.link_counts[part], made.reps[part], made.rep_counts[part],
-            )  # fmt: skip
-            if self._residency is not None:
-                self._residency.check()
+            for first, last in self._pace.runs(*bounds):
+                part = slice(first, last)
+                merge_pages(
+                    self._neighbours, self._slots, self._order, layout.capacity, _SECOND_HOP_WIDTH,
+                    first_page + first, first_page + last, np.full(self._places, -1, np.int32),
+                    made.links[part], made.link_counts[part], made.reps[part], made.rep_counts[part],
+                )  # fmt: skip
 
         run_pieces(piece, ranges(count, _MERGE_PAGES), self._threads)
         return made
@@ -145,13 +145,15 @@ def write_pages(
     rows = len(order)
     page_count = -(-rows // layout.capacity)
     row_type = "<u4" if layout.row_bytes == 4 else "<u8"
+    pace = Pace(residency, _GATHERED_ROWS)
     with PageFileWriter(files, path, layout) as writer:
         for first, last in ranges(page_count, _BLOCK_PAGES):
             members = order[first * layout.capacity : last * layout.capacity]
             padding = (last - first) * layout.capacity - len(members)
             pages = np.zeros((last - first, layout.page_bytes), np.uint8)
-            stored = np.ascontiguousarray(vectors(members)).view(np.uint8).reshape(len(members), -1)
-            stored = np.concatenate([stored, np.zeros((padding, stored.shape[1]), np.uint8)])
+            stored = np.zeros((len(members) + padding, layout.vector_bytes), np.uint8)
+            for low, high in pace.runs(0, len(members)):
+                stored[low:high] = vectors(members[low:high]).view(np.uint8).reshape(high - low, -1)
             _put(pages, layout.vectors_offset, stored)
             numbers = members if rows_of is None else rows_of[members]
             numbers = np.concatenate([numbers.astype(row_type), np.zeros(padding, row_type)])

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from pageann.datasets.ids import IdValues, check_ids
 from pageann.datasets.source import VectorSource
 from pageann.errors import BuildCancelled, StorageError
-from pageann.index.builder.calibration import calibrate, draw_sample
+from pageann.index.builder.calibration import CALIBRATED_KS, calibrate, default_tunings
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.fitting import fitted_plan
+from pageann.index.builder.heldout import Sample, draw_sample
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.needs import build_budget, build_needs, require_disk
@@ -41,13 +42,13 @@ __all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
-    "partition": 3.0,
-    "neighbours": 42.0,
-    "packing": 14.0,
+    "partition": 2.0,
+    "neighbours": 36.0,
+    "packing": 23.0,
     "codes": 8.0,
-    "pages": 6.0,
+    "pages": 9.0,
     "ids": 1.0,
-    "calibration": 24.0,
+    "calibration": 19.0,
     "publishing": 1.0,
 }
 """Phases in order, and about how many per cent of a build each takes."""
@@ -173,12 +174,49 @@ def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) ->
         build.store.save()
     options, folder = build.options, build.writer.segment_path
     build.store.residency.drop()  # the index that is opened now needs the room
-    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    sample = _held_out(build, vectors)
     build.store.residency.drop()
-    calibration = calibrate(folder, entry, sample, build.memory_bytes, options.threads, done)
+    kept = _KeptParts(build.store)
+    calibration = calibrate(folder, entry, sample, build.memory_bytes, options.threads, done, kept=kept)
     build.store.finish("calibration", calibration.to_json())
     build.store.save_if_due()
     return calibration
+
+
+def _held_out(build: _Build, vectors: npt.NDArray[Any]) -> Sample:
+    """The rows to calibrate with, and their truth, which takes a pass over all vectors."""
+    options, store = build.options, build.store
+    known = store.find("held-out")
+    if known is not None:
+        return Sample(**known.arrays, integral=known.value)
+    sample = draw_sample(
+        vectors, options.metric, options.seed, options.threads, max(CALIBRATED_KS), store.residency
+    )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "rows": sample.rows,
+        "queries": sample.queries,
+        "distances": sample.distances,
+    }
+    store.finish("held-out", sample.integral, arrays)
+    store.save_if_due()
+    return sample
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptParts:
+    """Parts of a calibration as steps of the build."""
+
+    store: Checkpoints
+
+    def find(self, name: str) -> Any:
+        """The value of a part, or None."""
+        known = self.store.find(f"calibration-{name}")
+        return None if known is None else known.value
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep the value of a part."""
+        self.store.finish(f"calibration-{name}", value)
+        self.store.save_if_due()
 
 
 def _report(

@@ -28,7 +28,7 @@ _SAMPLE_ROWS = 65_536
 ROUNDS = 16
 """Of k-means, over the whole sample."""
 _COVARIANCE_ROWS = 4096
-_ROUND_ROWS = 8192
+_ROUND_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,12 @@ class Quantizer:
 
     def encode(self, rows: Floats) -> npt.NDArray[np.uint8]:
         """Codes (rows, code_bytes) of float32 rows."""
-        codes = np.empty((len(rows), self.code_bytes), np.uint8)
-        encode_rows(self.rotate(rows), self.starts, self.codewords, codes)
+        return self.encode_rotated(self.rotate(rows))
+
+    def encode_rotated(self, rotated: Floats) -> npt.NDArray[np.uint8]:
+        """Codes of rows that are in the rotated space already."""
+        codes = np.empty((len(rotated), self.code_bytes), np.uint8)
+        encode_rows(rotated, self.starts, self.codewords, codes)
         return codes
 
     def decode_rotated(self, codes: npt.NDArray[np.uint8]) -> Floats:

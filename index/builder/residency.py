@@ -12,6 +12,7 @@ import ctypes
 import mmap
 import os
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from pageann.storage.files import storage_errors
 
-__all__ = ["Residency", "give_back_memory", "reserve_file"]
+__all__ = ["Pace", "Residency", "give_back_memory", "reserve_file"]
 
 _STATM = "/proc/self/statm"
 _DROP_SHARE = 0.85
@@ -30,6 +31,14 @@ _RUNTIME_BYTES = 100 << 20
 """What kernels and libraries that a build loads take; they are no part of the budget."""
 _LEAST_DROP_BYTES = 8 << 20
 """Less than this is not worth dropping."""
+_ENDLESS_BYTES = 1 << 60
+_FIRST_ROW_BYTES = 1 << 20
+"""What a row is thought to touch before any has been seen."""
+_LEAST_RUN_BYTES = 4 << 20
+_RUNS_OF_ROOM = 8
+"""So many runs may go on at the same time before the room is used up."""
+_MEMORY_OF_PACE = 0.8
+"""How slowly what a row touches is forgotten."""
 
 
 class Residency:
@@ -71,11 +80,17 @@ class Residency:
 
     def check(self) -> None:
         """Drop all mappings if the process has grown too large; call it between pieces of work."""
+        self.room_bytes()
+
+    def room_bytes(self) -> tuple[int, int]:
+        """(by how much the process may grow before mappings are dropped, what is mapped); drops if needed."""
         if not self._works:
-            return
+            return _ENDLESS_BYTES, 0
         resident_bytes, file_bytes = _resident_bytes()
         if resident_bytes > self._most_bytes and file_bytes > self._most_file_bytes:
             self.drop()
+            resident_bytes, file_bytes = _resident_bytes()
+        return max(0, self._most_bytes - resident_bytes), file_bytes
 
     def drop(self) -> None:
         """Let go of all that is resident of the mapped files."""
@@ -85,6 +100,35 @@ class Residency:
             if mapping is not None:
                 with contextlib.suppress(ValueError):  # closed meanwhile
                     mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class Pace:
+    """Cuts work on mapped files into runs short enough that what one touches fits the room that is left.
+
+    How much a row touches depends on the data: the kernel maps 64 KiB around each place, and neighbours
+    may lie anywhere. So it is measured, run by run. Shared by threads; which runs there are must not
+    matter to what is computed.
+    """
+
+    def __init__(self, residency: Residency | None, most: int) -> None:
+        self._residency = residency
+        self._most = most
+        self._row_bytes = float(_FIRST_ROW_BYTES)
+
+    def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """``[first, last)`` in runs of at most ``most``; mappings are dropped between them when they must."""
+        if self._residency is None:
+            yield from ((low, min(low + self._most, last)) for low in range(first, last, self._most))
+            return
+        room, before = self._residency.room_bytes()
+        while first < last:
+            allowed = max(_LEAST_RUN_BYTES, room // _RUNS_OF_ROOM)
+            end = min(first + min(self._most, max(1, int(allowed / self._row_bytes))), last)
+            yield first, end
+            room, after = self._residency.room_bytes()
+            touched = max(0, after - before) / (end - first)
+            self._row_bytes = max(1.0, touched, _MEMORY_OF_PACE * self._row_bytes)
+            first, before = end, after
 
 
 def reserve_file(path: Path, size_bytes: int) -> None:

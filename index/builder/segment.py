@@ -21,7 +21,7 @@ from pageann.index.builder.coding import (
 )
 from pageann.index.builder.locality import LocalCopy, copy_by_locality
 from pageann.index.builder.navigation import Navigation
-from pageann.index.builder.neighbours import neighbour_file
+from pageann.index.builder.neighbours import FEW_TREES, TREES, neighbour_file
 from pageann.index.builder.packing import centroids_of
 from pageann.index.builder.pages import LinkMerger, PageLinks, write_pages
 from pageann.index.builder.parallel import ranges, run_pieces
@@ -123,7 +123,10 @@ def build_segment(
     store.save_if_due()
     done = phase("neighbours")
     navigation = copy.navigation
-    neighbours = neighbour_file(navigation.array, shape.group_slots, seed, threads, store, files, done)
+    neighbours = neighbour_file(
+        navigation.array, shape.group_slots, seed, threads, store, files, done,
+        trees=TREES if shape.rep_capacity else FEW_TREES,
+    )  # fmt: skip
     store.save_if_due()
     arrangement = arrange(
         navigation.array, neighbours, shape.group_slots, shape.capacity, seed, threads, phase("packing"),

@@ -14,46 +14,79 @@ from pageann.jit import FAST, kernel
 __all__ = ["CODEWORDS", "assign_parts", "decode_rows", "encode_rows", "part_sums"]
 
 CODEWORDS = 16
+BLOCK_ROWS = 128
+"""Rows that are assigned together."""
+
+
+@kernel
+def _turn(rotated, first, columns):  # type: ignore[no-untyped-def]
+    """Rows from ``first`` on, dimension by dimension, into ``columns`` float32 (dim, BLOCK_ROWS)."""
+    count = min(BLOCK_ROWS, rotated.shape[0] - first)
+    for r in range(count):
+        for i in range(columns.shape[0]):
+            columns[i, r] = rotated[first + r, i]
+    return count
 
 
 @kernel(fastmath=FAST)
-def _nearest(row, first, last, codewords):  # type: ignore[no-untyped-def]
+def _nearest(columns, first, last, codewords, sums, least, best):  # type: ignore[no-untyped-def]
+    """The nearest codeword, the first of equals, of one part of a block of rows, into ``best``.
+
+    Rows lie side by side and all is float32 (BLOCK_ROWS,), so that each step is one wide instruction
+    for many rows; ``sums`` and ``least`` are scratch.
+    """
     length = last - first
-    base = CODEWORDS * first
-    best = 0
-    least = np.float32(np.inf)
+    for r in range(BLOCK_ROWS):
+        least[r] = np.float32(np.inf)
+        best[r] = np.float32(0)
     for word in range(CODEWORDS):
-        total = np.float32(0)
-        for i in range(length):
-            step = row[first + i] - codewords[base + word * length + i]
-            total += step * step
-        if total < least:
-            least = total
-            best = word
-    return best
+        at = CODEWORDS * first + word * length
+        value = codewords[at]
+        column = columns[first]
+        number = np.float32(word)
+        for r in range(BLOCK_ROWS):
+            step = column[r] - value
+            sums[r] = step * step
+        for i in range(1, length):
+            value = codewords[at + i]
+            column = columns[first + i]
+            for r in range(BLOCK_ROWS):
+                step = column[r] - value
+                sums[r] += step * step
+        for r in range(BLOCK_ROWS):
+            total, nearest = sums[r], least[r]
+            best[r] = number if total < nearest else best[r]
+            least[r] = min(total, nearest)
 
 
 @kernel
 def assign_parts(rotated, starts, codewords, assigned):  # type: ignore[no-untyped-def]
     """Nearest codeword of each part into ``assigned`` uint8 (rows, parts)."""
-    for r in range(rotated.shape[0]):
-        row = rotated[r]
+    columns = np.zeros((rotated.shape[1], BLOCK_ROWS), np.float32)
+    sums, least = np.empty(BLOCK_ROWS, np.float32), np.empty(BLOCK_ROWS, np.float32)
+    best = np.empty(BLOCK_ROWS, np.float32)
+    for top in range(0, rotated.shape[0], BLOCK_ROWS):
+        count = _turn(rotated, top, columns)
         for p in range(starts.shape[0] - 1):
-            assigned[r, p] = _nearest(row, starts[p], starts[p + 1], codewords)
+            _nearest(columns, starts[p], starts[p + 1], codewords, sums, least, best)
+            for r in range(count):
+                assigned[top + r, p] = np.uint8(best[r])
 
 
 @kernel
 def encode_rows(rotated, starts, codewords, codes):  # type: ignore[no-untyped-def]
     """Codes uint8 (rows, bytes) of rotated float32 rows."""
-    parts = starts.shape[0] - 1
-    for r in range(rotated.shape[0]):
-        row = rotated[r]
-        for m in range(codes.shape[1]):
-            low = _nearest(row, starts[2 * m], starts[2 * m + 1], codewords)
-            high = 0
-            if 2 * m + 1 < parts:
-                high = _nearest(row, starts[2 * m + 1], starts[2 * m + 2], codewords)
-            codes[r, m] = low | (high << 4)
+    columns = np.zeros((rotated.shape[1], BLOCK_ROWS), np.float32)
+    sums, least = np.empty(BLOCK_ROWS, np.float32), np.empty(BLOCK_ROWS, np.float32)
+    best = np.empty(BLOCK_ROWS, np.float32)
+    for top in range(0, rotated.shape[0], BLOCK_ROWS):
+        count = _turn(rotated, top, columns)
+        for p in range(starts.shape[0] - 1):
+            _nearest(columns, starts[p], starts[p + 1], codewords, sums, least, best)
+            half = 4 * (p & 1)
+            for r in range(count):
+                kept = codes[top + r, p >> 1] if half else np.uint8(0)
+                codes[top + r, p >> 1] = kept | (np.uint8(best[r]) << half)
 
 
 @kernel

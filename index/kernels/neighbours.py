@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pageann.index.kernels.vectors import squared_distance
-from pageann.jit import FAST, kernel
+from pageann.index.kernels.within import RUN, first_bit, run_within
+from pageann.jit import kernel
 
-__all__ = ["insert_neighbour", "merge_leaf", "refine_rows"]
-
-_RUN = 32
-"""Pairs of a leaf that are looked at together before any is inserted."""
+__all__ = ["insert_neighbour", "merge_block", "merge_tile", "refine_rows"]
 
 
 @kernel
@@ -37,37 +35,64 @@ def insert_neighbour(ids, distances, row, candidate, distance):  # type: ignore[
     return True
 
 
-@kernel(fastmath=FAST)
-def _any_within(products, norms, row, first, last, limit):  # type: ignore[no-untyped-def]
-    """How many of ``norms[j] - 2 products[row, j]`` are at most ``limit``; wide instructions, no branch."""
-    found = np.int32(0)
-    for j in range(first, last):
-        found += np.int32(norms[j] - np.float32(2) * products[row, j] <= limit)
-    return found
-
-
 @kernel
-def merge_leaf(products, norms, members, places, ids, distances):  # type: ignore[no-untyped-def]
-    """Merge all pairs of one leaf into the lists of its members.
+def merge_tile(products, norms, limits, first, members, ids, distances):  # type: ignore[no-untyped-def]
+    """Merge the pairs of some members of a leaf with all that come behind them into the lists of both.
 
-    ``products`` float32 (m, m) inner products, ``norms`` float32 (m,), ``members`` int32 (m,) rows,
-    ``places`` int32 (m,) where the list of each member stands in ``ids`` and ``distances``.
+    ``products`` float32 (m, c): of ``members[first : first + m]`` with ``members[first:]``; c is RUN more
+    than those, since whole runs are read. ``norms`` and ``limits`` float32 (count + RUN,): squared
+    lengths, and the last distance of each list, which is kept current. ``members`` int32 (count,) are
+    rows, ``ids`` and ``distances`` their lists in the same order.
     """
     count = members.shape[0]
     last = ids.shape[1] - 1
-    for i in range(count):
-        row = places[i]
-        for first in range(0, count, _RUN):
-            end = min(first + _RUN, count)
-            # a little above the limit: the comparison that decides is the one below
-            worst = distances[row, last]
-            limit = worst - norms[i] + np.float32(1e-5) * (abs(worst) + norms[i])
-            if _any_within(products, norms, i, first, end, limit) == 0:
-                continue
-            for j in range(first, end):
-                distance = norms[i] + norms[j] - np.float32(2) * products[i, j]
-                if distance <= distances[row, last] and i != j:
-                    insert_neighbour(ids, distances, row, members[j], max(distance, np.float32(0)))
+    norms_at, limits_at = np.int64(norms.ctypes.data), np.int64(limits.ctypes.data)
+    for i in range(first, min(first + products.shape[0], count)):
+        row = products[i - first]
+        row_at = np.int64(row.ctypes.data)
+        for start in range(i + 1, count, RUN):
+            near = run_within(
+                row_at + 4 * (start - first), norms_at + 4 * start, limits_at + 4 * start, norms[i], limits[i]
+            )  # fmt: skip
+            if start + RUN > count:
+                near &= (np.int64(1) << (count - start)) - 1
+            while near != 0:
+                j = start + first_bit(near)
+                near &= near - 1
+                distance = max(norms[i] + norms[j] - np.float32(2) * row[j - first], np.float32(0))
+                if distance <= limits[i]:
+                    insert_neighbour(ids, distances, i, members[j], distance)
+                    limits[i] = distances[i, last]
+                if distance <= limits[j]:
+                    insert_neighbour(ids, distances, j, members[i], distance)
+                    limits[j] = distances[j, last]
+
+
+@kernel
+def merge_block(products, norms, limits, first_row, count, ids, distances):  # type: ignore[no-untyped-def]
+    """Merge rows ``first_row`` to ``first_row + count`` into the lists of some queries.
+
+    ``products`` float32 (q, count + RUN) of queries with these rows, ``norms`` and ``limits`` float32
+    (count + RUN,): squared lengths of the rows (or zeros), and -inf. ``distances`` lack the squared
+    length of the query.
+    """
+    last = ids.shape[1] - 1
+    norms_at, limits_at = np.int64(norms.ctypes.data), np.int64(limits.ctypes.data)
+    for i in range(products.shape[0]):
+        row = products[i]
+        row_at = np.int64(row.ctypes.data)
+        for start in range(0, count, RUN):
+            near = run_within(
+                row_at + 4 * start, norms_at + 4 * start, limits_at + 4 * start, np.float32(0),
+                distances[i, last],
+            )  # fmt: skip
+            if start + RUN > count:
+                near &= (np.int64(1) << (count - start)) - 1
+            while near != 0:
+                j = start + first_bit(near)
+                near &= near - 1
+                distance = norms[j] - np.float32(2) * row[j]
+                insert_neighbour(ids, distances, i, np.int32(first_row + j), distance)
 
 
 @kernel

@@ -7,11 +7,13 @@ can catch, at as many moments as there are; what it leaves is then damaged, or o
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +24,11 @@ from pageann.datasets.source import open_vectors
 from pageann.errors import StorageError
 from pageann.index.builder import checkpoint
 from pageann.index.builder.checkpoint import JOURNAL_NAME
+from pageann.index.builder.curves import Meter
 from pageann.index.builder.pipeline import PHASE_WEIGHTS, BuildOptions, build_index
 from pageann.index.builder.stamp import input_tag
+from pageann.index.search.effort import Curve
+from pageann.index.segment_files import CALIBRATION_FILE
 from pageann.storage.directory import SCRATCH_NAME
 from pageann.types import Metric, parse_bytes
 from tests.library.samples import vectors_of
@@ -101,7 +106,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         raise AssertionError("this was done by the build before")
 
     for name in (
-        "neighbours.merge_leaf",
+        "neighbours.merge_tile",
         "packing.propose_swaps",
         "segment.write_pages",
         "pipeline.write_ids",
@@ -110,6 +115,30 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pageann.index.builder.segment.write_vector_codes", fail)
     build(path)
     assert pageann.verify(path) == []
+
+
+def test_curves_that_were_measured_are_not_measured_again(
+    tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index"
+    measured = 0
+    whole = Meter.curve
+
+    def counted(meter: Meter, *arguments: Any) -> Curve:
+        nonlocal measured
+        measured += 1
+        if measured == 4:
+            raise KeyboardInterrupt
+        return whole(meter, *arguments)
+
+    monkeypatch.setattr(Meter, "curve", counted)
+    with pytest.raises(KeyboardInterrupt):
+        build(path)
+    assert measured == 4
+    monkeypatch.setattr("pageann.index.builder.pipeline.draw_sample", None)  # the truth is known too
+    build(path)
+    assert measured == 4 + _curve_count(path) - 3
+    assert digests(path) == expected
 
 
 @pytest.mark.slow
@@ -296,6 +325,11 @@ def test_a_checkpoint_that_was_damaged_is_not_used(
             victim.unlink()
         build(path)
         assert digests(path) == expected, file.name
+
+
+def _curve_count(path: Path) -> int:
+    (file,) = path.rglob(CALIBRATION_FILE)
+    return len(json.loads(file.read_bytes())["curves"])
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,14 @@ from pageann.datasets.synthetic import clustered
 from pageann.errors import BudgetTooSmall, StorageError
 from pageann.index.builder.navigation import navigation_view
 from pageann.index.builder.needs import _unfinished_bytes
-from pageann.index.builder.residency import Residency, reserve_file
+from pageann.index.builder.residency import Pace, Residency, reserve_file
 from pageann.types import Metric
 from tests.library.test_same_bytes import digests
+
+
+def resident_bytes() -> int:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * mmap.PAGESIZE
 
 
 def test_a_budget_that_is_too_small_names_one_that_works(tmp_path: Path) -> None:
@@ -39,15 +45,36 @@ def test_letting_go_of_mapped_files_changes_no_byte(tmp_path: Path, monkeypatch:
     pageann.build(base, tmp_path / "roomy", **options)  # type: ignore[arg-type]
     drops = 0
 
-    def always(residency: Residency) -> None:
+    def always(residency: Residency) -> tuple[int, int]:
         nonlocal drops
         drops += 1
         residency.drop()
+        return 0, 0
 
-    monkeypatch.setattr(Residency, "check", always)
+    monkeypatch.setattr(Residency, "room_bytes", always)
     pageann.build(base, tmp_path / "tight", **options)  # type: ignore[arg-type]
     assert drops > 50
     assert digests(tmp_path / "tight") == digests(tmp_path / "roomy")
+
+
+def test_work_that_touches_much_is_cut_into_short_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that touches 64 KiB here and there must not be one of hundreds between two looks."""
+    monkeypatch.setattr("pageann.index.builder.residency._RUNTIME_BYTES", 0)
+    residency = Residency(32 << 20)
+    array = residency.create(tmp_path / "large", np.uint8, (256 << 20,))
+    pace, most, seen = Pace(residency, 1000), 0, 0
+    before = resident_bytes()
+    for first, last in pace.runs(0, 256):
+        assert first == seen
+        seen = last
+        array[first << 20 : last << 20] = 1  # a MiB a row
+        most = max(most, resident_bytes() - before)
+    assert seen == 256
+    assert most < 40 << 20
+    assert array.min() == 1
+    assert list(Pace(None, 3).runs(4, 12)) == [(4, 7), (7, 10), (10, 12)]
 
 
 def test_mapped_files_are_dropped_when_the_process_has_grown(

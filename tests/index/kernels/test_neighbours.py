@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pageann.index.kernels.neighbours import insert_neighbour, merge_leaf, refine_rows
+from pageann.index.kernels.neighbours import insert_neighbour, merge_block, merge_tile, refine_rows
+from pageann.index.kernels.within import RUN
 from tests.reference.neighbour_twin import Lists, empty_lists, entries, nearest, squared_distances
 from tests.reference.vector_sets import SEEDS, permutation, whole_numbers
+
+TILE = 16
 
 
 @settings(max_examples=200, deadline=None)
@@ -43,8 +46,16 @@ def test_it_says_whether_the_list_changed() -> None:
 
 
 def merge(vectors: NDArray[np.float32], leaf: NDArray[np.int32], lists: Lists) -> None:
-    block = vectors[leaf]
-    merge_leaf(block @ block.T, (block * block).sum(axis=1), leaf, leaf, *lists)
+    """In tiles of a few rows, so that pairs within one and across two of them occur."""
+    block, count = vectors[leaf], len(leaf)
+    ids, distances = (each[leaf] for each in lists)
+    norms = np.pad((block * block).sum(axis=1), (0, RUN))
+    limits = np.pad(distances[:, -1], (0, RUN))
+    for first in range(0, count, TILE):
+        products = np.pad(block[first : first + TILE] @ block[first:].T, ((0, 0), (0, RUN)))
+        merge_tile(products, norms, limits, first, leaf, ids, distances)
+        assert (limits[:count] == distances[:, -1]).all()
+    lists[0][leaf], lists[1][leaf] = ids, distances
 
 
 @settings(max_examples=60, deadline=None)
@@ -115,3 +126,20 @@ def test_leaves_longer_than_one_run_lose_no_pair(seed: int, rows: int) -> None:
     merge(vectors, permutation(seed, rows), lists)
     for v in range(rows):
         assert entries(lists, v) == nearest([(w, float(pairs[v, w])) for w in range(rows) if w != v], 5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 90), st.integers(1, 12), st.integers(1, 40))
+def test_blocks_of_rows_give_each_query_its_nearest(seed: int, rows: int, width: int, block: int) -> None:
+    vectors = whole_numbers(seed, rows, 4, np.float32, values=6)
+    queries = whole_numbers(seed + 1, 3, 4, np.float32, values=6)
+    lists = empty_lists(3, width)
+    for first in range(0, rows, block):
+        here = vectors[first : first + block]
+        products = np.pad(queries @ here.T, ((0, 0), (0, RUN)))
+        norms = np.pad((here * here).sum(axis=1), (0, RUN))
+        limits = np.full(len(here) + RUN, -np.inf, np.float32)
+        merge_block(products, norms, limits, first, len(here), *lists)
+    for place, query in enumerate(queries):
+        found = [(row, float(here @ here - 2 * here @ query)) for row, here in enumerate(vectors)]
+        assert entries(lists, place) == nearest(found, width)
