@@ -66,7 +66,8 @@ def build_needs(
     index = shape.page_count(rows) * shape.page_bytes + exact + codes + 8 * rows
     copies = navigation + (raw if options.metric is Metric.COSINE else 0)
     lists = 3 * _TREE_ROW_BYTES * rows
-    late = _TREE_ROW_BYTES // 2 * rows + codes + index
+    edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)
+    late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
     disk = copies + max(navigation if converted else 0, lists, late)
     return Needs(memory, disk, index)
 

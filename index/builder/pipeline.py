@@ -22,6 +22,7 @@ from pageann.index.builder.needs import build_budget, build_needs, require_disk
 from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.progress import Phases, ProgressCallback
+from pageann.index.builder.query_sample import SolvedSample, with_truth
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
 from pageann.index.builder.stamp import build_stamp, input_tag, read_input
@@ -145,7 +146,10 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
     outcome = store.begin(build_stamp(tag, build.writer.segment_name))
     if outcome != "new":
         phases.note(_RESUMED if outcome == "resumed" else _STALE, store.resumed_fraction)
-    given = SegmentInput(vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag)
+    solved = _solve_sample(build, vectors)
+    given = SegmentInput(
+        vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag, solved
+    )
     built = build_segment(given, build.writer.segment_path, build.files, phases.start, store)
     written, meta = _write_ids(build, built, ids, vectors.shape[1], tag)
 
@@ -154,7 +158,7 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
         rows, dim = vectors.shape
         return SegmentEntry(name, rows, dim, dtype, options.metric.label, tag, listed, meta)
 
-    calibration = _calibrate(build, entry_of(written), vectors)
+    calibration = _calibrate(build, entry_of(written), vectors, solved)
     opened = plan_open(entry_of(written), build.memory_bytes, options.threads, calibration.tunings)
     curve = canonical_json(calibration.to_json())
     folder = build.writer.segment_path
@@ -180,7 +184,18 @@ def _write_ids(
     return {**built.files, **known.segment_files}, meta
 
 
-def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) -> Calibration:
+def _solve_sample(build: _Build, vectors: npt.NDArray[Any]) -> SolvedSample | None:
+    options = build.options
+    if options.queries_sample is None:
+        return None
+    solved = with_truth(options.queries_sample, vectors, options.metric, options.threads, build.store)
+    build.store.residency.drop()
+    return solved
+
+
+def _calibrate(
+    build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any], solved: SolvedSample | None
+) -> Calibration:
     done = build.phases.start("calibration")
     known = build.store.find("calibration")
     if known is not None:
@@ -189,7 +204,10 @@ def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) ->
         build.store.save()
     options, folder = build.options, build.writer.segment_path
     build.store.residency.drop()  # the index that is opened now needs the room
-    sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    if solved is None:
+        sample = draw_sample(vectors, options.metric, options.seed, options.threads)
+    else:
+        sample = solved.for_calibration()
     build.store.residency.drop()
     calibration = calibrate(folder, entry, sample, build.memory_bytes, options.threads, done)
     build.store.finish("calibration", calibration.to_json())
