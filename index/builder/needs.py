@@ -21,7 +21,7 @@ from pageann.index.builder.trees import SUBTREE_BYTES
 from pageann.index.machine import available_memory_bytes
 from pageann.types import Metric, format_bytes
 
-__all__ = ["FREE_RAM_SHARE", "Needs", "build_budget", "build_needs", "require_disk"]
+__all__ = ["FREE_RAM_SHARE", "Needs", "build_budget", "build_needs", "expected_peak_bytes", "require_disk"]
 
 FREE_RAM_SHARE = 0.75
 """Of free memory that a build takes unless told otherwise."""
@@ -33,6 +33,8 @@ _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
 _GROUP_LIST_BYTES = 4 * LIST_WIDTH * 8
 _TREE_ROW_BYTES = LIST_WIDTH * 8
 _TRAINING_COPIES = 4
+_KERNEL_BYTES = 48 << 20
+"""Kernels and libraries that are loaded while a build runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Needs:
     """Most that it has on disk at one time: working files and the new version."""
     index_bytes: int
     """Of the new version alone, about."""
+    touched_bytes: int
+    """Most that is resident at one time where nothing has to be let go of."""
 
 
 def build_needs(
@@ -69,7 +73,13 @@ def build_needs(
     edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)
     late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
     disk = copies + max(navigation if converted else 0, lists, late)
-    return Needs(memory, disk, index)
+    touched = copies + lists + packing + buffers
+    return Needs(memory, disk, index, max(touched, memory))
+
+
+def expected_peak_bytes(start_bytes: int, budget_bytes: int, needs: Needs) -> int:
+    """The largest resident set to expect of a process that takes ``start_bytes`` when a build begins."""
+    return start_bytes + _KERNEL_BYTES + min(budget_bytes, needs.touched_bytes)
 
 
 def build_budget(options: BuildOptions, needs: Needs, raw_bytes: int) -> int:

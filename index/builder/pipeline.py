@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,20 +19,21 @@ from pageann.index.builder.calibration import calibrate, default_tunings, draw_s
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan, plan_shape
-from pageann.index.builder.needs import build_budget, build_needs, require_disk
+from pageann.index.builder.needs import build_budget, build_needs, expected_peak_bytes, require_disk
 from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.progress import Phases, ProgressCallback
 from pageann.index.builder.query_sample import SolvedSample, with_truth
+from pageann.index.builder.remembered import recall_plan
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
 from pageann.index.builder.stamp import build_stamp, input_tag, read_input
 from pageann.index.ids_file import IdKind, IdLayout, Section
-from pageann.index.machine import peak_rss_bytes
+from pageann.index.machine import peak_rss_bytes, resident_bytes
 from pageann.index.search.effort import Calibration
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
 from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE
-from pageann.results import BuildReport
+from pageann.results import BuildPrediction, BuildReport
 from pageann.storage.canonical import canonical_json
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import Files, OsFiles
@@ -91,8 +93,11 @@ def build_index(
     options: BuildOptions,
     progress: ProgressCallback | None = None,
     files: Files | None = None,
+    plan: Plan | None = None,
 ) -> BuildReport:
     """Build ``source`` into an index at ``path`` and publish it; returns what was made.
+
+    ``plan`` takes the place of the shape that fits the memory.
 
     Raises InvalidData, InvalidArgument, BudgetTooSmall, IndexExists, IndexLocked, StorageError,
     BuildCancelled; nothing is published then. Unless ``options.resume`` is off, what a cancelled or
@@ -102,11 +107,12 @@ def build_index(
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     shape = source.rows, source.dim, source.dtype
-    plan = plan_shape(*shape, options.metric, memory_bytes, options.page_bytes)
+    plan = plan or plan_shape(*shape, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*shape, plan, memory_bytes, options)
     budget = build_budget(options, needs, raw)
     opening_plan(*shape, options.metric, plan, memory_bytes)
     require_disk(path, needs)
+    start_bytes = resident_bytes()
     phases = Phases(PHASE_WEIGHTS, progress)
     residency = Residency(budget)
     writer = IndexDirectory(path, files).writer(replace=options.replace, keep_scratch=options.resume)
@@ -122,7 +128,16 @@ def build_index(
             given = source.ids if ids is None else ids
             checked = None if given is None else check_ids(given, source.rows)
             crc = read_input(vectors, options.metric, source.name, residency)
-            return _build(build, vectors, checked, crc)
+            report = _build(build, vectors, checked, crc)
+    remembered = recall_plan(source, options, memory_bytes)
+    predicted = BuildPrediction(
+        peak_rss_bytes=expected_peak_bytes(start_bytes, budget, needs),
+        disk_bytes=needs.disk_bytes,
+        index_bytes=needs.index_bytes,
+        seconds=None if remembered is None else remembered.seconds,
+        usual_units=None if remembered is None else remembered.usual_units,
+    )
+    return dataclasses.replace(report, predicted=predicted)
 
 
 @contextmanager
@@ -165,7 +180,7 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
     written[CALIBRATION_FILE] = FileEntry(*write_whole(build.files, folder / CALIBRATION_FILE, curve))
     phases.start("publishing")(1, 1)
     manifest = build.writer.publish(entry_of(written), settings)
-    return _report(manifest, built, plan, opened, phases)
+    return _report(manifest, built, plan, opened, calibration, phases)
 
 
 def _write_ids(
@@ -216,7 +231,12 @@ def _calibrate(
 
 
 def _report(
-    manifest: Manifest, built: BuiltSegment, plan: Plan, opened: OpenPlan, phases: Phases
+    manifest: Manifest,
+    built: BuiltSegment,
+    plan: Plan,
+    opened: OpenPlan,
+    calibration: Calibration,
+    phases: Phases,
 ) -> BuildReport:
     segment = manifest.segments[0]
     return BuildReport(
@@ -233,4 +253,5 @@ def _report(
         peak_rss_bytes=peak_rss_bytes(),
         ledger=opened.ledger,
         packing={"residual_energy": built.residual_energy},
+        usual_units=calibration.usual_units(opened.residence.code_bytes),
     )

@@ -19,4 +19,4 @@ def entry_pages(shape: Shape, rows: int) -> npt.NDArray[np.int64]:
     """
     units = router_units(shape.group_count(rows))
     below = LANES ** (len(units) - 1)
-    return np.arange(units[-1], dtype=np.int64) * below * shape.group_pages
+    return np.asarray(np.arange(units[-1], dtype=np.int64) * (below * shape.group_pages))

@@ -22,8 +22,6 @@ __all__ = ["examine"]
 _SAMPLE = 256
 _SCANNED_SAMPLE = 64
 """Where searches rank by inner product, and Euclidean neighbours take a scan."""
-_RECALL = 0.95
-_K = 10
 _COSINE_ROUNDING = 1e-6
 _MANY_DUPLICATES = 0.01
 _UNIT_SLACK = 1e-3
@@ -60,7 +58,7 @@ def examine(
         near_rows=difficulty.near_rows,
         sample=sample,
     )
-    units = _usual_units(calibration, segment.residence.code_bytes)
+    units = calibration.usual_units(segment.residence.code_bytes)
     findings = (*_graph_findings(graph), *_data_findings(data, rows, metric, segment.shape.capacity))
     return DoctorReport(
         path=path,
@@ -91,16 +89,6 @@ def _difficulty(records: RecordReader, metric: Metric, near: Near) -> tuple[Diff
         wide /= np.linalg.norm(wide, axis=1, keepdims=True)
         squares[squares < _COSINE_ROUNDING] = 0
     return estimate_difficulty(wide, np.sqrt(np.maximum(squares, 0)), records.rows), len(slots)
-
-
-def _usual_units(calibration: Calibration, code_bytes: int) -> float | None:
-    for curve in calibration.curves:
-        if curve.k == _K and curve.code_bytes == code_bytes:
-            effort, reached = curve.effort_for(_RECALL)
-            points = curve.points
-            efforts = [float(point.effort) for point in points]
-            return float(np.interp(effort, efforts, [point.units for point in points])) if reached else None
-    return None
 
 
 def _graph_findings(graph: GraphHealth) -> Iterator[str]:
