@@ -150,7 +150,8 @@ def examine_graph(segment: LoadedSegment, reads: Reads) -> tuple[GraphHealth, in
         ):
             raise graph.damaged(edges.first)
         held += [edges.vectors.sum(), edges.link_counts.sum(), edges.rep_counts.sum()]
-    parents = _reach(graph, entries, targets, target_counts)
+    all_held = width >= layout.link_capacity + layout.rep_capacity
+    parents = _reach(graph, entries, targets, target_counts, all_held=all_held)
     lost = np.flatnonzero(parents < 0)
     places = pages * np.array([layout.capacity, layout.link_capacity, layout.rep_capacity], np.int64)
     sizes = np.array([layout.vector_bytes + layout.row_bytes, 4, 4 + layout.rep_code_bytes], np.int64)
@@ -177,20 +178,26 @@ def examine_graph(segment: LoadedSegment, reads: Reads) -> tuple[GraphHealth, in
 
 
 def _reach(
-    graph: _PageGraph, entries: Int64s, targets: npt.NDArray[np.int32], target_counts: Int64s
+    graph: _PageGraph,
+    entries: Int64s,
+    targets: npt.NDArray[np.int32],
+    target_counts: Int64s,
+    *,
+    all_held: bool,
 ) -> npt.NDArray[np.int32]:
     """From which page each page was reached first; -1: from none."""
-    pages, width = targets.shape
+    pages = len(targets)
     parents, queue = np.full(pages, -1, np.int32), np.empty(pages, np.int32)
     parents[entries] = entries
     queue[: len(entries)] = entries
     none = np.empty((pages, 0), np.int32), np.zeros(pages, np.int64)
     head, tail = 0, len(entries)
     while True:
-        head, tail = follow_edges(
-            targets, target_counts, *none, graph.capacity, parents, queue, head, tail, pages
-        )
-        if tail == pages or not (target_counts == width).any():
+        while head < tail:
+            head, tail = follow_edges(
+                targets, target_counts, *none, graph.capacity, parents, queue, head, tail, pages
+            )
+        if tail == pages or all_held:
             return parents
         for edges in graph.blocks():  # edges that are not held
             tail = pass_on(*edges.arrays, graph.capacity, edges.first, parents, queue, tail)

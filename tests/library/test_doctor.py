@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 import pageann
 from pageann.datasets.synthetic import clustered
 from pageann.index.builder import segment as builder_segment
+from pageann.index.builder.layout import plan_shape
 from pageann.index.search import doctor as examination
+from pageann.types import Metric
 from tests.library.samples import LAYOUTS, Samples
 from tests.reference.format_reader import PageFile, read_page_file
+from tests.reference.small_segment import build_small
 
 ROWS, DIM = 3000, 32
 LANES = 32
@@ -84,20 +87,28 @@ def reached_from(entries: list[int], targets: list[set[int]]) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("memory", ["2MiB", "60KiB"])
+@pytest.mark.parametrize("memory_bytes", [2 << 20, 60 << 10])
 @pytest.mark.parametrize("name", DATA)
-def test_every_page_is_reachable(tmp_path: Path, name: str, memory: str) -> None:
+def test_every_page_is_reachable(tmp_path: Path, name: str, memory_bytes: int) -> None:
     """With codes in memory pages have links; without they have representatives."""
-    pageann.build(DATA[name](), tmp_path / "index", memory=memory, threads=1)
-    with pageann.open(tmp_path / "index", memory="8MiB", threads=1) as index:
+    plan = plan_shape(ROWS, DIM, np.dtype(np.float32), Metric.L2, memory_bytes, None)
+    small = build_small(tmp_path / "segment", DATA[name](), Metric.L2, plan.shape, rotate=plan.rotate)
+    file = read_page_file((small.folder / "pages.bin").read_bytes())
+    pages, group_pages = len(file.pages), plan.shape.group_pages
+    assert pages > LANES * group_pages, "more pages than entries"
+    targets = targets_of(file, plan.shape.capacity)
+    assert reached_from(entries_of(pages, group_pages), targets) == set(range(pages))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sound_index(samples: Samples, layout: str) -> None:
+    sample = samples(LAYOUTS[layout])
+    with sample.open() as index:
         graph = index.doctor().graph
         group_pages = index.describe()["layout"]["group_pages"]
-    file, capacity = pages_of(tmp_path / "index")
-    targets, entries = targets_of(file, capacity), entries_of(len(file.pages), group_pages)
-    assert len(file.pages) > LANES * group_pages, "more pages than entries"
-    assert reached_from(entries, targets) == set(range(len(file.pages)))
-    assert (graph.pages, graph.reached_pages) == (len(file.pages), len(file.pages))
-    assert (graph.entry_pages, graph.lost_pages) == (len(entries), ())
+    pages = len(pages_of(sample.path)[0].pages)
+    assert (graph.pages, graph.reached_pages, graph.lost_pages) == (pages, pages, ())
+    assert graph.entry_pages == len(entries_of(pages, group_pages))
 
 
 def lost_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -193,7 +204,7 @@ def test_intrinsic_dimension(tmp_path: Path, dim: int, least: float, most: float
     assert report.findings == ()
 
 
-@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("metric", ["l2", "ip", pytest.param("cosine", marks=pytest.mark.slow)])
 def test_near_uniform_data_is_named(tmp_path: Path, metric: str) -> None:
     base = np.random.default_rng(0).standard_normal((3000, 200)).astype(np.float32)
     pageann.build(base, tmp_path / "index", metric=metric, memory="2MiB", threads=1)
