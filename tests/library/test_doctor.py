@@ -206,7 +206,7 @@ def test_intrinsic_dimension(tmp_path: Path, dim: int, least: float, most: float
 
 @pytest.mark.parametrize("metric", ["l2", "ip", pytest.param("cosine", marks=pytest.mark.slow)])
 def test_near_uniform_data_is_named(tmp_path: Path, metric: str) -> None:
-    base = np.random.default_rng(0).standard_normal((3000, 200)).astype(np.float32)
+    base = np.random.default_rng(0).standard_normal((1500, 120)).astype(np.float32)
     pageann.build(base, tmp_path / "index", metric=metric, memory="2MiB", threads=1)
     with pageann.open(tmp_path / "index", threads=1) as index:
         report = index.doctor()
