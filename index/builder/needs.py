@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import BudgetTooSmall, StorageError
+from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
 from pageann.index.builder.coding import sample_rows
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.neighbours import LIST_WIDTH
@@ -71,6 +72,7 @@ def build_needs(
     copies = navigation + (raw if options.metric is Metric.COSINE else 0)
     lists = 3 * _TREE_ROW_BYTES * rows
     edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)
+    edges += BOTH_WAYS_ROW_BYTES * rows if shape.rep_capacity else 0
     late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
     disk = copies + max(navigation if converted else 0, lists, late)
     touched = copies + lists + packing + buffers

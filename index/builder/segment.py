@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.arrange import Arrangement, arrange
+from pageann.index.builder.both_ways import MIXED_FILES, lists_both_ways
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.coding import (
     RouterCodes,
@@ -308,7 +309,7 @@ class _SegmentWriter:
         written[ROUTER_FILE] = write_router(
             self._files, self._folder / ROUTER_FILE, self._router, pin_order, quantised, build.tag
         )
-        for name in _EDGE_FILES:
+        for name in (*_EDGE_FILES, *(MIXED_FILES if layout.rep_capacity else ())):
             self._files.unlink(self._store.scratch / name)
         return written
 
@@ -321,6 +322,8 @@ class _SegmentWriter:
             for name, width in zip(_EDGE_FILES, (layout.link_capacity, layout.rep_capacity), strict=True)
         )
         edges = PageLinks(links, np.zeros(page_count, np.int32), reps, np.zeros(page_count, np.int32))
+        if layout.rep_capacity:
+            neighbours = lists_both_ways(neighbours, build.threads, self._store)
         merger = LinkMerger(neighbours, order, layout, build.threads, residency)
         merger.merge_into(
             edges, 0, page_count, lambda finished, total: done(finished * page_count // total, page_count)

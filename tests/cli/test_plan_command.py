@@ -61,6 +61,7 @@ def test_the_build_tells_what_was_predicted(
     assert other.predicted.peak_rss_bytes > 0
 
 
+@pytest.mark.slow
 def test_a_plan_has_the_shape_of_the_whole(base: Path, tmp_path: Path) -> None:
     """Samples of few rows would else spend their share of memory on what does not grow with rows."""
     vectors = np.load(base)

@@ -155,9 +155,15 @@ def test_integer_ties(tmp_path: Path, metric: str, memory: str) -> None:
     require_sound(tmp_path / "index", base, base[[0, 5, 100, 1400]], metric)
 
 
-@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 @pytest.mark.parametrize(
-    ("dim", "dtype"), [(3, "float32"), (768, "float16"), (8192, "float32"), (8192, "uint8")]
+    ("dim", "dtype", "metric"),
+    [
+        (3, "float32", "cosine"),
+        (768, "float16", "l2"),
+        (768, "float16", "ip"),
+        (8192, "uint8", "l2"),
+        pytest.param(8192, "float32", "ip", marks=pytest.mark.slow),
+    ],
 )
 def test_ten_vectors(tmp_path: Path, dim: int, dtype: str, metric: str) -> None:
     base = (20 * np.random.default_rng(7).random((10, dim)) + 1).astype(dtype)
@@ -170,9 +176,8 @@ def test_ten_vectors(tmp_path: Path, dim: int, dtype: str, metric: str) -> None:
     assert report.data.duplicate_rows == 0
 
 
-@pytest.mark.parametrize(
-    ("dtype", "metric"), [("uint8", "l2"), pytest.param("float32", "cosine", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "metric"), [("uint8", "l2"), ("float32", "ip")])
 def test_8192_dimensions_of_many_pages(tmp_path: Path, dtype: str, metric: str) -> None:
     base = (20 * np.random.default_rng(8).random((300, 8192)) + 1).astype(dtype)
     pageann.build(base, tmp_path / "index", metric=metric, memory="24MiB", threads=1)

@@ -26,8 +26,8 @@ def moved() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float3
     return base, queries[::2].copy(), queries[1::2].copy()
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
-@pytest.mark.parametrize("memory", ["200KiB", "60KiB"])
+@pytest.mark.parametrize("metric", ["l2", "cosine", pytest.param("ip", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("memory", ["200KiB", "70KiB"])
 def test_the_recall_asked_for_is_met(tmp_path: Path, metric: str, memory: str) -> None:
     """With coarse codes of all vectors in memory, and with codes on pages alone."""
     base, sample, queries = moved()
