@@ -1,7 +1,7 @@
 """Say what a build will take before it is begun: a small one is built, and stretched to the whole.
 
 Two samples of the input are built with the shape of the whole, in a temporary folder. Phases grow in
-proportion to the rows, but for codes, whose training takes a sample of limited size, and calibration,
+proportion to the rows, or a little faster, but for codes, whose training takes a sample of limited size, and calibration,
 which runs a fixed number of queries whose cost grows with each doubling.
 """
 
@@ -39,6 +39,8 @@ _SAMPLE_MEMORY_BYTES = 64 << 20
 """Enough for the shape of any index over so few rows."""
 _CALIBRATION_GROWTH = 0.33
 """Of its cost on the larger sample, with each doubling of the rows."""
+_GROWTH = {"neighbours": 1.02, "packing": 1.1}
+"""By how much a row costs more with each doubling: ever more of what they look up is in no cache."""
 _CODING_ROUNDS = 3
 """What coding a row once costs, with its residual and its constant, in rounds of training."""
 
@@ -146,6 +148,9 @@ def _build_sample(vectors: npt.NDArray[Any], plan: Plan, path: Path, options: Bu
 def _phases(report: BuildReport, rows: int, dim: int) -> Iterable[tuple[str, float]]:
     """Seconds of each phase of ``rows``, from the build of a sample."""
     factors = dict.fromkeys(PHASE_WEIGHTS, rows / report.rows)
+    doublings = math.log2(max(1.0, rows / report.rows))
+    for name, growth in _GROWTH.items():
+        factors[name] *= growth**doublings
     factors["calibration"] = 1 + _CALIBRATION_GROWTH * math.log2(max(1.0, rows / report.rows))
     factors["codes"] = _code_work(rows, dim) / _code_work(report.rows, dim)
     for name, seconds in report.phases:

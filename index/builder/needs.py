@@ -34,8 +34,12 @@ _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
 _GROUP_LIST_BYTES = 4 * LIST_WIDTH * 8
 _TREE_ROW_BYTES = LIST_WIDTH * 8
 _TRAINING_COPIES = 4
-_KERNEL_BYTES = 48 << 20
+_CODING_COPIES = 5
+"""Of the sample that codes are trained on, as far as they were seen to be resident."""
+_RUNTIME_BYTES = 100 << 20
 """Kernels and libraries that are loaded while a build runs."""
+_KEPT_SHARE = 0.85
+"""Of the budget, at which mapped files are let go of (:mod:`.residency`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,16 @@ def build_needs(
     edges += BOTH_WAYS_ROW_BYTES * rows if shape.rep_capacity else 0
     late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
     disk = copies + max(navigation if converted else 0, lists, late)
-    touched = copies + lists + packing + buffers
-    return Needs(memory, disk, index, max(touched, memory))
+    mapped = raw + copies + _TREE_ROW_BYTES // 2 * rows
+    ordered = 8 * rows + 4 * dim * groups
+    coding = codes + ordered + _CODING_COPIES * training // _TRAINING_COPIES
+    joining = _TREE_ROW_BYTES // 2 * rows + buffers
+    return Needs(memory, disk, index, mapped + max(coding, joining))
 
 
 def expected_peak_bytes(start_bytes: int, budget_bytes: int, needs: Needs) -> int:
     """The largest resident set to expect of a process that takes ``start_bytes`` when a build begins."""
-    return start_bytes + _KERNEL_BYTES + min(budget_bytes, needs.touched_bytes)
+    return start_bytes + _RUNTIME_BYTES + min(int(_KEPT_SHARE * budget_bytes), needs.touched_bytes)
 
 
 def build_budget(options: BuildOptions, needs: Needs, raw_bytes: int) -> int:

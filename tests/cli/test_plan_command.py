@@ -83,11 +83,12 @@ def test_a_plan_refuses_what_the_build_refuses(base: Path, capsys: pytest.Captur
 
 
 def test_phases_are_stretched_to_all_rows(base: Path, tmp_path: Path) -> None:
-    """All in proportion but calibration, and codes once their training sample is full."""
+    """Nearly in proportion, but for calibration, and codes once their training sample is full."""
     report = pageann.build(base, tmp_path / "index", memory="100KiB", threads=1)
     seconds = dict(report.phases)
     stretched = dict(_phases(report, 3_000_000, 16))
-    assert stretched["neighbours"] == pytest.approx(1000 * seconds["neighbours"])
+    assert stretched["pages"] == pytest.approx(1000 * seconds["pages"])
+    assert 1000 * seconds["neighbours"] < stretched["neighbours"] < 1500 * seconds["neighbours"]
     assert seconds["codes"] < stretched["codes"] < 1000 * seconds["codes"]
     assert seconds["calibration"] < stretched["calibration"] < 10 * seconds["calibration"]
     assert dict(_phases(report, 3000, 16)) == pytest.approx(seconds)
