@@ -1,8 +1,8 @@
 """Say what a build will take before it is begun: a small one is built, and stretched to the whole.
 
 Two samples of the input are built with the shape of the whole, in a temporary folder. Phases grow in
-proportion to the rows, or a little faster, but for codes, whose training takes a sample of limited size, and calibration,
-which runs a fixed number of queries whose cost grows with each doubling.
+proportion to the rows, or a little faster, but for codes, whose training takes a sample of limited
+size, and calibration, which runs a fixed number of queries whose cost grows with each doubling.
 """
 
 from __future__ import annotations
