@@ -23,7 +23,7 @@ __all__ = ["ClusterShape", "clustered", "clustered_blocks"]
 
 BLOCK_ROWS = 16_384
 """Rows drawn from one random stream; part of what a seed means."""
-_MODEL_STREAM, _BASE_STREAM, _QUERY_STREAM = 0, 1, 2
+_MODEL_STREAM, _BASE_STREAM, _QUERY_STREAM, _OFFSET_STREAM = 0, 1, 2, 3
 _CENTRE_SCALE = 0.5  # against 1 for the spread inside a cluster
 _NOISE_SCALE = 0.05
 _INTEGER_DEVIATION = 36.0  # standard deviation on the integer scale: 3.5 of them fit
@@ -71,6 +71,7 @@ def clustered(
     queries: int = 100,
     seed: int = 0,
     norm_sigma: float | None = None,
+    query_offset: float = 0.0,
 ) -> tuple[Array, Array]:
     """``(base, queries)``: arrays ``(rows, dim)`` and ``(queries, dim)`` of ``dtype``.
 
@@ -78,13 +79,23 @@ def clustered(
     Integers use most of their range: uint8 lies around 128, int8 around 0. ``norm_sigma`` (floats
     only) makes the norms log-normal, exp(normal(0, norm_sigma)), for tests of the inner product.
 
+    ``query_offset`` (floats only) moves all queries by one vector of that length, in mean norms of the
+    base: out-of-distribution queries, as texts are to pictures (the modality gap of Liang et al., 2022).
+
     The same arguments give the same bytes with any number of threads, on the same processor type and
     NumPy; the first rows do not depend on how many follow. Memory beyond the result: a few blocks.
     """
     _require(rows >= 1, f"rows={rows}: at least one is needed")
     _require(queries >= 0, f"queries={queries}: must not be negative")
     shape = ClusterShape(dim, require_dtype(dtype), clusters, intrinsic_dim, zipf, seed, norm_sigma)
-    return _filled(shape, rows, _BASE_STREAM), _filled(shape, queries, _QUERY_STREAM)
+    base, moved = _filled(shape, rows, _BASE_STREAM), _filled(shape, queries, _QUERY_STREAM)
+    if query_offset:
+        _require(shape.dtype.kind == "f", f"query_offset={query_offset}: needs float32 or float16")
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, _OFFSET_STREAM))))
+        direction = random.standard_normal(dim)
+        length = query_offset * np.linalg.norm(base[:BLOCK_ROWS].astype(np.float64), axis=1).mean()
+        moved = (moved + direction * (length / np.linalg.norm(direction))).astype(shape.dtype)
+    return base, moved
 
 
 def clustered_blocks(shape: ClusterShape, rows: int) -> Iterator[Array]:

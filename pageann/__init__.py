@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pageann.api import Index, build, open, optimize, tune, verify, warmup
+    from pageann.doctor_report import DoctorReport
     from pageann.errors import (
         BudgetTooSmall,
         BuildCancelled,
@@ -62,6 +63,7 @@ __all__ = [
     "BuildReport",
     "DamagedIndex",
     "DeadlineUnserved",
+    "DoctorReport",
     "Explanation",
     "FormatTooNew",
     "Index",
@@ -100,6 +102,7 @@ __all__ = [
 
 _HOMES = {
     "pageann.api": ("Index", "build", "open", "optimize", "tune", "verify", "warmup"),
+    "pageann.doctor_report": ("DoctorReport",),
     "pageann.explanation": ("Explanation",),
     "pageann.results": (
         "BuildReport",

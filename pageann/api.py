@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pageann.results import BuildReport, Ledger, RangeResult, SearchResult
 from pageann.types import ByteSize, Metric, parse_bytes
 
 if TYPE_CHECKING:
+    from pageann.doctor_report import DoctorReport
     from pageann.index.builder.progress import ProgressCallback
     from pageann.revision_reports import OptimizeReport, TuneReport
     from pageann.storage.verify import Damage
@@ -58,6 +60,7 @@ def build(
     column: str | None = None,
     id_column: str | None = None,
     dataset: str | None = None,
+    queries_sample: Any = None,
 ) -> BuildReport:
     """Build an index of ``vectors`` at ``path`` and publish it; returns what was made.
 
@@ -73,15 +76,22 @@ def build(
     the next call with the same arguments; what it leaves until then lies in the folder at ``path``.
     A leftover of another input or other options is removed, and ``progress`` is told.
 
+    ``queries_sample`` (q, dim), an array or a path, are queries to build for where they do not lie as
+    the vectors do (questions among answers, texts among pictures): 50 at least and better 1,000; up to
+    2,000 of them are used, spread over all. Recall is then calibrated on them, codes are corrected by
+    the offset that they share, and the pages near them are pinned first.
+
     The same input, options and seed give the same bytes. An index at ``path`` is replaced once the
     new one is complete (``replace=False``: refused). Raises InvalidData, InvalidArgument,
     BudgetTooSmall, IndexExists, IndexLocked, StorageError, BuildCancelled.
     """
     from pageann.datasets.source import open_vectors
     from pageann.index.builder.pipeline import BuildOptions, build_index
+    from pageann.index.builder.query_sample import check_sample
 
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise InvalidArgument(f"seed={seed!r}: give a number from 0 to 2^31 - 1")
+    source = open_vectors(vectors, rows=rows, dim=dim, column=column, id_column=id_column, dataset=dataset)
     options = BuildOptions(
         metric=Metric.parse(metric),
         memory=parse_bytes("30%" if memory is None else memory),
@@ -93,8 +103,19 @@ def build(
         replace=replace,
         resume=resume,
     )
-    source = open_vectors(vectors, rows=rows, dim=dim, column=column, id_column=id_column, dataset=dataset)
+    if queries_sample is not None:
+        sample = check_sample(_rows_of(queries_sample), source.dim, source.dtype, options.metric)
+        options = dataclasses.replace(options, queries_sample=sample)
     return build_index(source, Path(path), ids, options, progress)
+
+
+def _rows_of(queries: Any) -> Any:
+    """Query vectors of a path as an array; anything else as it is."""
+    if not isinstance(queries, (str, Path)):
+        return queries
+    from pageann.datasets.source import open_vectors
+
+    return open_vectors(queries).mapped(None)
 
 
 def open(  # shadows the built-in on purpose: callers write pageann.open
@@ -277,6 +298,15 @@ class Index:
     def describe(self) -> dict[str, Any]:
         """Everything that ``pageann inspect`` shows, as plain values."""
         return self._opened.describe()
+
+    def doctor(self) -> DoctorReport:
+        """How sound the page graph is, and how hard the vectors are to search: ``print(index.doctor())``.
+
+        Reads all pages once or twice in blocks, holds 64 MiB at most beside the budget (of a very
+        large index some 44 bytes a page), and searches for 256 of the vectors. Raises DamagedIndex,
+        StorageError, IndexClosed.
+        """
+        return self._opened.doctor()
 
     def stats(self) -> dict[str, Any]:
         """Counts since the index was opened: queries, reads, KiB."""

@@ -36,6 +36,8 @@ class BuildPlan:
     """Size of the index, about."""
     ledger: Ledger
     """Of the index, opened with the memory it is built for."""
+    usual_units: float | None
+    """Read units of a search for ten neighbours at recall 0.95, without pinned pages; None: not reached."""
     probe_seconds: float
     """What finding this out took."""
 
@@ -49,6 +51,13 @@ class BuildPlan:
             f"{format_bytes(self.least_build_memory_bytes)}",
             f"  disk     up to {format_bytes(self.disk_bytes)}, of which the index is "
             f"{format_bytes(self.index_bytes)}",
+            "  reads    "
+            + (
+                "recall 0.95 is not reached"
+                if self.usual_units is None
+                else f"about {self.usual_units:.1f} units"
+            )
+            + " at recall@10 0.95, without pinned pages",
             "  memory of the open index",
             *(f"    {line}" for line in str(self.ledger).splitlines()),
         ]
@@ -75,8 +84,9 @@ def plan_build(
 ) -> BuildPlan:
     """Predict what :func:`pageann.build` with these arguments would take.
 
-    A small sample of the input is built in a temporary folder, which takes some ten seconds with warm
-    kernels. Raises what the build would refuse: BudgetTooSmall, InvalidArgument.
+    Two small samples of the input are built in a temporary folder, which takes some ten seconds with warm
+    kernels. The plan is remembered with the compiled kernels, and the build reports it beside what it
+    took. Raises what the build would refuse: BudgetTooSmall, InvalidArgument.
     """
     from pageann.api import LEAST_DEFAULT_BYTES
     from pageann.datasets.source import open_vectors
@@ -109,5 +119,6 @@ def plan_build(
         disk_bytes=found.needs.disk_bytes,
         index_bytes=found.needs.index_bytes,
         ledger=found.ledger,
+        usual_units=found.usual_units,
         probe_seconds=found.probe_seconds,
     )

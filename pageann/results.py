@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -272,6 +272,19 @@ class Progress:
     """A sentence for the user, such as that an earlier build is gone on with; with one event each."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuildPrediction:
+    """What was expected of a build: by its input and options alone, and by a plan if one was made before."""
+
+    peak_rss_bytes: int
+    disk_bytes: int
+    """Most that lies on the disk at one time."""
+    index_bytes: int
+    seconds: float | None = None
+    usual_units: float | None = None
+    """As in :class:`BuildReport`."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class BuildReport:
     """What a build made, and what it took."""
@@ -294,6 +307,10 @@ class BuildReport:
     """Of the memory budget that the index was built for."""
     packing: Mapping[str, float] = field(default_factory=dict)
     """Figures of the packing, such as ``residual_energy``."""
+    usual_units: float | None = None
+    """Read units of a search for ten neighbours at recall 0.95, without pinned pages; None: not reached."""
+    predicted: BuildPrediction | None = None
+    """What was expected of this build before it began."""
 
     def __repr__(self) -> str:
         lines = [
@@ -307,6 +324,10 @@ class BuildReport:
             lines.append(
                 "  packing  " + ", ".join(f"{name} {value:.6g}" for name, value in self.packing.items())
             )
+        if self.usual_units is not None:
+            lines.append(f"  reads    {self.usual_units:.1f} units at recall@10 0.95, without pinned pages")
+        if self.predicted is not None:
+            lines += _comparison(self, self.predicted)
         lines.append("  memory it was built for")
         lines += [f"    {line}" for line in str(self.ledger).splitlines()]
         return "\n".join(lines)
@@ -317,7 +338,24 @@ class BuildReport:
         plain["phases"] = [{"name": name, "seconds": seconds} for name, seconds in self.phases]
         plain["ledger"] = self.ledger.to_dict()
         plain["packing"] = {name: float(value) for name, value in self.packing.items()}
+        plain["predicted"] = None if self.predicted is None else asdict(self.predicted)
         return plain
+
+
+def _comparison(report: BuildReport, predicted: BuildPrediction) -> list[str]:
+    """Lines of predicted against actual."""
+    rows = [
+        ("peak RSS", format_bytes(predicted.peak_rss_bytes), format_bytes(report.peak_rss_bytes)),
+        ("index", format_bytes(predicted.index_bytes), format_bytes(report.index_bytes)),
+    ]
+    if predicted.seconds is not None:
+        rows.insert(0, ("time", f"{predicted.seconds:.0f} s", f"{report.seconds:.0f} s"))
+    if predicted.usual_units is not None and report.usual_units is not None:
+        rows.append(("reads", f"{predicted.usual_units:.1f} units", f"{report.usual_units:.1f} units"))
+    table = [("", "predicted", "actual"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
+    return [f"    {line}".rstrip() for line in lines]
 
 
 _SHOWN = 5

@@ -22,6 +22,7 @@ from pageann.index.builder.arrange import Arrangement, level_centroids
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.quantizer import Quantizer, train_quantizer
+from pageann.index.builder.query_sample import QueryOffset
 from pageann.index.builder.residency import Pace, Residency
 from pageann.index.kernels.scan import LANES
 from pageann.types import Metric
@@ -43,6 +44,8 @@ _SAMPLE_ROWS = 65_536
 _SAMPLE_BYTES = 32 << 20
 _LEAST_SAMPLE_ROWS = 4096
 _BLOCK_BYTES = 1 << 20
+_LEAST_ERROR_SHARE = 0.02
+_TINY = 1e-30
 _TAIL = 1e-4
 """Share of constants at each end that may be clipped."""
 
@@ -175,6 +178,19 @@ def code_router(
     return RouterCodes(quantizer, np.concatenate(blocks), units, tuple(offsets), spread_step, coded)
 
 
+def _error_for(queries: QueryOffset, missed: Floats, error: float) -> float:
+    """The mean squared error that would make estimates err as much as they do for these queries.
+
+    A search takes the error of a code to point anywhere, so that an estimate errs by 2 |q - x| sqrt(error
+    / dim); once the offset is taken off, less of q - x is left for it to err by.
+    """
+    found = np.einsum("ij,ij->i", queries.gaps, missed, dtype=np.float64)
+    dim = missed.shape[1]
+    variance = float(np.square(found).mean())
+    least = _LEAST_ERROR_SHARE * error
+    return float(np.float32(min(error, max(least, variance * dim / max(queries.square, _TINY)))))
+
+
 def code_vectors(
     navigation: Navigation,
     arrangement: Arrangement,
@@ -189,9 +205,11 @@ def code_vectors(
     threads: int,
     residency: Residency | None = None,
     path: Path | None = None,
+    queries: QueryOffset | None = None,
 ) -> VectorCodes:
     """Train on a sample of residuals and code every vector, slot by slot.
 
+    ``queries`` (its rows are places) are what estimates shall be right for; see :mod:`.query_sample`.
     The codes lie in a new file at ``path`` where one is given, else in memory.
     """
     rows = len(arrangement.order)
@@ -211,16 +229,18 @@ def code_vectors(
         decoded = quantizer.decode_rotated(codes)
         rotated -= decoded
         errors = np.einsum("ij,ij->i", rotated, rotated)
+        known = np.zeros(len(codes), np.float32) if offset is None else 2 * rotated @ offset
         if metric is Metric.IP:
-            return codes, np.zeros(len(codes), np.float32), errors
+            return codes, -known, errors
         first = int(groups.min())
         centres = quantizer.rotate(coded_centroids[first : int(groups.max()) + 1])
         values = np.einsum("ij,ij->i", decoded, decoded) - error_weight * errors
         values += 2 * np.einsum("ij,ij->i", centres[groups - first], decoded)
-        return codes, np.asarray(values, np.float32), errors
+        return codes, np.asarray(values - known, np.float32), errors
 
     sample_residuals = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
+    offset = None if queries is None else quantizer.rotate(queries.offset[None, :])[0]
     samples = [
         coded(quantizer.rotate(sample_residuals[first:last]), sample[first:last] // group_slots)[1:]
         for first, last in ranges(len(sample), _block_rows(navigation))
@@ -228,6 +248,11 @@ def code_vectors(
     values, errors = (np.concatenate(each) for each in zip(*samples, strict=True))
     error = float(np.float32(errors.mean(dtype=np.float64)))
     del sample_residuals
+    if queries is not None:
+        slots = np.empty(rows, np.int64)
+        slots[arrangement.order] = np.arange(rows)
+        near = residuals(slots[queries.rows])
+        error = _error_for(queries, near - quantizer.decode(quantizer.encode(near)), error)
     low, high = (float(np.quantile(values, tail)) for tail in (_TAIL, 1 - _TAIL))
     low, step = float(np.float32(low)), float(np.float32((high - low) / 255.0))
     shape = (rows, quantizer.code_bytes + 1)

@@ -1,8 +1,8 @@
 """Say what a build will take before it is begun: a small one is built, and stretched to the whole.
 
-A sample of the input is built for the same share of memory, in a temporary folder. Phases grow in
-proportion to the rows, but for codes, whose training takes a sample of limited size, and calibration,
-which runs a fixed number of queries whose cost grows with each doubling.
+Two samples of the input are built with the shape of the whole, in a temporary folder. Phases grow in
+proportion to the rows, or a little faster, but for codes, whose training takes a sample of limited
+size, and calibration, which runs a fixed number of queries whose cost grows with each doubling.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ from pageann.datasets.source import VectorSource, open_vectors
 from pageann.index.builder.coding import sample_rows
 from pageann.index.builder.fitting import fitted_plan, opening_plan
 from pageann.index.builder.layout import Plan
-from pageann.index.builder.needs import Needs, build_budget, build_needs
-from pageann.index.builder.neighbours import LIST_WIDTH
+from pageann.index.builder.needs import Needs, build_budget, build_needs, expected_peak_bytes
 from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index
 from pageann.index.builder.quantizer import ROUNDS
+from pageann.index.builder.remembered import RememberedPlan, remember_plan
 from pageann.index.machine import resident_bytes
 from pageann.results import BuildReport, Ledger
 from pageann.types import ByteSize
 
 __all__ = ["Forecast", "forecast_build"]
 
-_WARM_ROWS = 1500
+_SMALL_ROWS = 6000
 _SAMPLE_ROWS = 24_000
+_SAMPLE_MEMORY_BYTES = 64 << 20
+"""Enough for the shape of any index over so few rows."""
 _CALIBRATION_GROWTH = 0.33
 """Of its cost on the larger sample, with each doubling of the rows."""
+_GROWTH = {"neighbours": 1.02, "packing": 1.1}
+"""By how much a row costs more with each doubling: ever more of what they look up is in no cache."""
 _CODING_ROUNDS = 3
 """What coding a row once costs, with its residual and its constant, in rounds of training."""
-_RUNTIME_BYTES = 48 << 20
-"""Kernels and libraries that are loaded while a build runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Forecast:
     build_memory_bytes: int
     ledger: Ledger
     """Of the index, opened with the memory it is built for."""
+    usual_units: float | None
+    """Read units of a search for ten at recall 0.95, with nothing pinned."""
     probe_seconds: float
 
     @property
@@ -78,21 +82,45 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*facts, plan, memory_bytes, options)
     budget = build_budget(options, needs, source.bytes)
-    ledger = opening_plan(*facts, options.metric, plan, memory_bytes).ledger
+    opened = opening_plan(*facts, options.metric, plan, memory_bytes)
     start_bytes = resident_bytes()
-    sizes = sorted({min(source.rows, rows) for rows in (_WARM_ROWS, _SAMPLE_ROWS)})
+    sizes = sorted({min(source.rows, rows) for rows in (_SMALL_ROWS, _SAMPLE_ROWS)})
     sample = _sample(source, sizes[-1])
     with tempfile.TemporaryDirectory(prefix="pageann-plan-") as folder:
-        share = memory_bytes / source.bytes
         reports = [
-            _build_sample(sample[:: max(1, len(sample) // rows)], share, Path(folder) / str(rows), options)
+            _build_sample(sample[:: max(1, len(sample) // rows)], plan, Path(folder) / str(rows), options)
             for rows in sizes
         ]
     phases = tuple(_phases(reports[-1], source.rows, source.dim))
-    peak = start_bytes + _RUNTIME_BYTES + min(budget, _mapped_bytes(source, plan, needs))
-    label, dtype = options.metric.label, str(source.dtype)
-    probe_seconds = sum(report.seconds for report in reports)
-    return Forecast(source.rows, source.dim, dtype, label, phases, peak, needs, budget, ledger, probe_seconds)
+    peak = expected_peak_bytes(start_bytes, budget, needs)
+    units = _units(reports, source.rows)
+    forecast = Forecast(
+        source.rows,
+        source.dim,
+        str(source.dtype),
+        options.metric.label,
+        phases,
+        peak,
+        needs,
+        budget,
+        opened.ledger,
+        units,
+        sum(report.seconds for report in reports),
+    )
+    remember_plan(source, options, memory_bytes, RememberedPlan(forecast.seconds, units))
+    return forecast
+
+
+def _units(reports: list[BuildReport], rows: int) -> float | None:
+    """Read units at the usual recall: what they grow by with each doubling, they go on growing by."""
+    known = [(math.log2(report.rows), report.usual_units) for report in reports]
+    if any(units is None for _, units in known):
+        return None
+    (first, low), (last, high) = known[0], known[-1]
+    assert low is not None
+    assert high is not None
+    growth = max(0.0, (high - low) / (last - first)) if last > first else 0.0
+    return high + growth * (math.log2(rows) - last)
 
 
 def _sample(source: VectorSource, rows: int) -> npt.NDArray[Any]:
@@ -104,17 +132,26 @@ def _sample(source: VectorSource, rows: int) -> npt.NDArray[Any]:
     return np.concatenate(parts)
 
 
-def _build_sample(vectors: npt.NDArray[Any], share: float, path: Path, options: BuildOptions) -> BuildReport:
-    memory = ByteSize(max(1 << 20, int(share * vectors.nbytes)), 0.0)
+def _build_sample(vectors: npt.NDArray[Any], plan: Plan, path: Path, options: BuildOptions) -> BuildReport:
+    """With the shape of the whole, whatever memory that takes of so few rows."""
     smaller = dataclasses.replace(
-        options, memory=memory, least_memory_bytes=0, build_memory=None, resume=False
+        options,
+        memory=ByteSize(_SAMPLE_MEMORY_BYTES, 0.0),
+        least_memory_bytes=0,
+        build_memory=None,
+        resume=False,
     )
-    return build_index(open_vectors(vectors), path, None, smaller)
+    capacity = min(plan.shape.capacity, len(vectors))
+    shaped = dataclasses.replace(plan, shape=dataclasses.replace(plan.shape, capacity=capacity))
+    return build_index(open_vectors(vectors), path, None, smaller, plan=shaped)
 
 
 def _phases(report: BuildReport, rows: int, dim: int) -> Iterable[tuple[str, float]]:
     """Seconds of each phase of ``rows``, from the build of a sample."""
     factors = dict.fromkeys(PHASE_WEIGHTS, rows / report.rows)
+    doublings = math.log2(max(1.0, rows / report.rows))
+    for name, growth in _GROWTH.items():
+        factors[name] *= growth**doublings
     factors["calibration"] = 1 + _CALIBRATION_GROWTH * math.log2(max(1.0, rows / report.rows))
     factors["codes"] = _code_work(rows, dim) / _code_work(report.rows, dim)
     for name, seconds in report.phases:
@@ -124,9 +161,3 @@ def _phases(report: BuildReport, rows: int, dim: int) -> Iterable[tuple[str, flo
 def _code_work(rows: int, dim: int) -> float:
     """Rows that are coded, in a way: each round of training codes its sample once more."""
     return ROUNDS * min(rows, sample_rows(dim)) + _CODING_ROUNDS * rows
-
-
-def _mapped_bytes(source: VectorSource, plan: Plan, needs: Needs) -> int:
-    """Most that would be resident of the arrays of a build if nothing were let go of."""
-    per_row = 2 * 4 * max(1, source.dim * source.dtype.itemsize // 4) + LIST_WIDTH * 8
-    return max(source.rows * per_row, needs.memory_bytes)

@@ -42,7 +42,10 @@ _WALK_RAW_SHARE = 1 / 4.6
 _WALK_VECTOR_SHARE = 0.5
 """Most share of it."""
 _VECTOR_SHARE_WITH_CODES = 0.46
+_LINK_BYTES = 4
 _MOST_LINKS = 64
+_SPARED_FROM = 8
+"""Vectors a page from which one is left out where else there were no link."""
 _MOST_ROTATED = 2048
 _ROTATION_SHARE = 0.08
 _SCRATCH_BYTES = 2.5e6
@@ -54,6 +57,13 @@ _SCRATCH_SHARE = 0.03
 
 def _capacity(page_bytes: int, vector_bytes: int, row_bytes: int) -> int:
     return (page_bytes - PAGE_HEADER_BYTES) // (vector_bytes + row_bytes)
+
+
+def _linked_capacity(page_bytes: int, vector_bytes: int, row_bytes: int) -> int:
+    """The same, but one less where not a single link has room and that costs little."""
+    capacity = _capacity(page_bytes, vector_bytes, row_bytes)
+    left = page_bytes - PAGE_HEADER_BYTES - row_bytes - capacity * (vector_bytes + row_bytes)
+    return capacity - 1 if left < _LINK_BYTES and capacity >= _SPARED_FROM else capacity
 
 
 def _page_for(vector_bytes: int, row_bytes: int, least: int, page_bytes: int) -> int:
@@ -127,7 +137,7 @@ def _empty_shape(
     """Pages full of vectors, and a router, but no codes."""
     return Shape(
         page_bytes=page,
-        capacity=min(_capacity(page, stored_bytes, row_bytes), rows),
+        capacity=min(_linked_capacity(page, stored_bytes, row_bytes), rows),
         group_pages=1,
         router_bytes=min(_ROUTER_BYTES, -(-dim // 2)),
         code_bytes=(),
@@ -241,4 +251,4 @@ def _with_links(shape: Shape, stored_bytes: int) -> Shape:
     """Links to other pages fill what is left of a page."""
     used = PAGE_HEADER_BYTES + shape.capacity * (stored_bytes + shape.row_bytes) + shape.row_bytes
     used += shape.rep_capacity * (4 + shape.rep_bytes + 1)
-    return replace(shape, link_capacity=max(0, min(_MOST_LINKS, (shape.page_bytes - used) // 4)))
+    return replace(shape, link_capacity=max(0, min(_MOST_LINKS, (shape.page_bytes - used) // _LINK_BYTES)))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import BudgetTooSmall, StorageError
+from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
 from pageann.index.builder.coding import sample_rows
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.neighbours import LIST_WIDTH
@@ -21,7 +22,7 @@ from pageann.index.builder.trees import SUBTREE_BYTES
 from pageann.index.machine import available_memory_bytes
 from pageann.types import Metric, format_bytes
 
-__all__ = ["FREE_RAM_SHARE", "Needs", "build_budget", "build_needs", "require_disk"]
+__all__ = ["FREE_RAM_SHARE", "Needs", "build_budget", "build_needs", "expected_peak_bytes", "require_disk"]
 
 FREE_RAM_SHARE = 0.75
 """Of free memory that a build takes unless told otherwise."""
@@ -33,6 +34,12 @@ _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
 _GROUP_LIST_BYTES = 4 * LIST_WIDTH * 8
 _TREE_ROW_BYTES = LIST_WIDTH * 8
 _TRAINING_COPIES = 4
+_CODING_COPIES = 5
+"""Of the sample that codes are trained on, as far as they were seen to be resident."""
+_RUNTIME_BYTES = 100 << 20
+"""Kernels and libraries that are loaded while a build runs."""
+_KEPT_SHARE = 0.85
+"""Of the budget, at which mapped files are let go of (:mod:`.residency`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class Needs:
     """Most that it has on disk at one time: working files and the new version."""
     index_bytes: int
     """Of the new version alone, about."""
+    touched_bytes: int
+    """Most that is resident at one time where nothing has to be let go of."""
 
 
 def build_needs(
@@ -66,9 +75,20 @@ def build_needs(
     index = shape.page_count(rows) * shape.page_bytes + exact + codes + 8 * rows
     copies = navigation + (raw if options.metric is Metric.COSINE else 0)
     lists = 3 * _TREE_ROW_BYTES * rows
-    late = _TREE_ROW_BYTES // 2 * rows + codes + index
+    edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)
+    edges += BOTH_WAYS_ROW_BYTES * rows if shape.rep_capacity else 0
+    late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
     disk = copies + max(navigation if converted else 0, lists, late)
-    return Needs(memory, disk, index)
+    mapped = raw + copies + _TREE_ROW_BYTES // 2 * rows
+    ordered = 8 * rows + 4 * dim * groups
+    coding = codes + ordered + _CODING_COPIES * training // _TRAINING_COPIES
+    joining = _TREE_ROW_BYTES // 2 * rows + buffers
+    return Needs(memory, disk, index, mapped + max(coding, joining))
+
+
+def expected_peak_bytes(start_bytes: int, budget_bytes: int, needs: Needs) -> int:
+    """The largest resident set to expect of a process that takes ``start_bytes`` when a build begins."""
+    return start_bytes + _RUNTIME_BYTES + min(int(_KEPT_SHARE * budget_bytes), needs.touched_bytes)
 
 
 def build_budget(options: BuildOptions, needs: Needs, raw_bytes: int) -> int:

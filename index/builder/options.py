@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pageann.types import ByteSize, Metric
+
+if TYPE_CHECKING:
+    from pageann.index.builder.query_sample import QuerySample
 
 __all__ = ["BuildOptions"]
 
@@ -26,12 +29,17 @@ class BuildOptions:
     replace: bool
     resume: bool = True
     """Go on where an earlier build of the same input and options stopped."""
+    queries_sample: QuerySample | None = None
+    """Queries to build for, where they do not lie as the vectors do."""
 
     def to_json(self, memory_bytes: int) -> dict[str, Any]:
         """What of it decides the bytes of the index; the manifest keeps it."""
-        return {
+        decisive: dict[str, Any] = {
             "metric": self.metric.label,
             "memory_bytes": memory_bytes,
             "page_bytes": self.page_bytes or 0,
             "seed": self.seed,
         }
+        if self.queries_sample is not None:
+            decisive["queries_sample"] = self.queries_sample.to_json()
+        return decisive

@@ -43,6 +43,11 @@ class PageLinks:
         held = np.arange(self.links.shape[1]) < self.link_counts[:, None]
         return np.bincount(self.links[held], minlength=pages)
 
+    def part(self, first: int, last: int) -> PageLinks:
+        """Of the pages ``[first, last)`` of these, as views."""
+        arrays = (self.links, self.link_counts, self.reps, self.rep_counts)
+        return PageLinks(*(each[first:last] for each in arrays))
+
 
 class LinkMerger:
     """Merges the members' neighbour lists into the links and representatives that a page has room for."""
@@ -73,18 +78,28 @@ class LinkMerger:
             np.zeros((count, layout.rep_capacity), np.int32),
             np.zeros(count, np.int32),
         )
+        self.merge_into(made, first_page, last_page)
+        return made
+
+    def merge_into(
+        self,
+        made: PageLinks,
+        first_page: int,
+        last_page: int,
+        done: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """:meth:`merge` into arrays of the caller, which may be mapped files."""
 
         def piece(bounds: tuple[int, int]) -> None:
             for first, last in self._pace.runs(*bounds):
                 part = slice(first, last)
                 merge_pages(
-                    self._neighbours, self._slots, self._order, layout.capacity, _SECOND_HOP_WIDTH,
+                    self._neighbours, self._slots, self._order, self._layout.capacity, _SECOND_HOP_WIDTH,
                     first_page + first, first_page + last, np.full(self._places, -1, np.int32),
                     made.links[part], made.link_counts[part], made.reps[part], made.rep_counts[part],
                 )  # fmt: skip
 
-        run_pieces(piece, ranges(count, _MERGE_PAGES), self._threads)
-        return made
+        run_pieces(piece, ranges(last_page - first_page, _MERGE_PAGES), self._threads, done)
 
 
 def _put_u16(pages: npt.NDArray[np.uint8], offset: int, values: npt.NDArray[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,24 +14,26 @@ import numpy.typing as npt
 from pageann.datasets.ids import IdValues, check_ids
 from pageann.datasets.source import VectorSource
 from pageann.errors import BuildCancelled, StorageError
-from pageann.index.builder.calibration import CALIBRATED_KS, calibrate, default_tunings
+from pageann.index.builder.calibration import CALIBRATED_KS, calibrate
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.fitting import fitted_plan
 from pageann.index.builder.heldout import Sample, draw_sample
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan
-from pageann.index.builder.needs import build_budget, build_needs, require_disk
+from pageann.index.builder.needs import build_budget, build_needs, expected_peak_bytes, require_disk
 from pageann.index.builder.options import BuildOptions
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.progress import Phases, ProgressCallback
+from pageann.index.builder.query_sample import SolvedSample, with_truth
+from pageann.index.builder.remembered import recall_plan
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.segment import BuiltSegment, SegmentInput, build_segment
 from pageann.index.builder.stamp import build_stamp, input_tag, read_input
-from pageann.index.machine import peak_rss_bytes
+from pageann.index.machine import peak_rss_bytes, resident_bytes
 from pageann.index.search.effort import Calibration
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
 from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE
-from pageann.results import BuildReport
+from pageann.results import BuildPrediction, BuildReport
 from pageann.storage.canonical import canonical_json
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import Files, OsFiles
@@ -76,8 +79,11 @@ def build_index(
     options: BuildOptions,
     progress: ProgressCallback | None = None,
     files: Files | None = None,
+    plan: Plan | None = None,
 ) -> BuildReport:
     """Build ``source`` into an index at ``path`` and publish it; returns what was made.
+
+    ``plan`` takes the place of the shape that fits the memory.
 
     Raises InvalidData, InvalidArgument, BudgetTooSmall, IndexExists, IndexLocked, StorageError,
     BuildCancelled; nothing is published then. Unless ``options.resume`` is off, what a cancelled or
@@ -87,10 +93,11 @@ def build_index(
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     shape = source.rows, source.dim, source.dtype
-    plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes)
+    plan = plan or fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes)
     needs = build_needs(*shape, plan, memory_bytes, options)
     budget = build_budget(options, needs, raw)
     require_disk(path, needs)
+    start_bytes = resident_bytes()
     phases = Phases(PHASE_WEIGHTS, progress)
     residency = Residency(budget)
     writer = IndexDirectory(path, files).writer(replace=options.replace, keep_scratch=options.resume)
@@ -106,7 +113,16 @@ def build_index(
             given = source.ids if ids is None else ids
             checked = None if given is None else check_ids(given, source.rows)
             crc = read_input(vectors, options.metric, source.name, residency)
-            return _build(build, vectors, checked, crc)
+            report = _build(build, vectors, checked, crc)
+    remembered = recall_plan(source, options, memory_bytes)
+    predicted = BuildPrediction(
+        peak_rss_bytes=expected_peak_bytes(start_bytes, budget, needs),
+        disk_bytes=needs.disk_bytes,
+        index_bytes=needs.index_bytes,
+        seconds=None if remembered is None else remembered.seconds,
+        usual_units=None if remembered is None else remembered.usual_units,
+    )
+    return dataclasses.replace(report, predicted=predicted)
 
 
 @contextmanager
@@ -130,7 +146,10 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
     outcome = store.begin(build_stamp(tag, build.writer.segment_name))
     if outcome != "new":
         phases.note(_RESUMED if outcome == "resumed" else _STALE, store.resumed_fraction)
-    given = SegmentInput(vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag)
+    solved = _solve_sample(build, vectors)
+    given = SegmentInput(
+        vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag, solved
+    )
     built = build_segment(given, build.writer.segment_path, build.files, phases.start, store)
     written, meta = _write_ids(build, built, ids, vectors.shape[1], tag)
 
@@ -139,14 +158,14 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
         rows, dim = vectors.shape
         return SegmentEntry(name, rows, dim, dtype, options.metric.label, tag, listed, meta)
 
-    calibration = _calibrate(build, entry_of(written), vectors)
+    calibration = _calibrate(build, entry_of(written), vectors, solved)
     opened = plan_open(entry_of(written), build.memory_bytes, options.threads, calibration.tunings)
     curve = canonical_json(calibration.to_json())
     folder = build.writer.segment_path
     written[CALIBRATION_FILE] = FileEntry(*write_whole(build.files, folder / CALIBRATION_FILE, curve))
     phases.start("publishing")(1, 1)
     manifest = build.writer.publish(entry_of(written), settings)
-    return _report(manifest, built, plan, opened, phases)
+    return _report(manifest, built, plan, opened, calibration, phases)
 
 
 def _write_ids(
@@ -165,7 +184,18 @@ def _write_ids(
     return {**built.files, **known.segment_files}, meta
 
 
-def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) -> Calibration:
+def _solve_sample(build: _Build, vectors: npt.NDArray[Any]) -> SolvedSample | None:
+    options = build.options
+    if options.queries_sample is None:
+        return None
+    solved = with_truth(options.queries_sample, vectors, options.metric, options.threads, build.store)
+    build.store.residency.drop()
+    return solved
+
+
+def _calibrate(
+    build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any], solved: SolvedSample | None
+) -> Calibration:
     done = build.phases.start("calibration")
     known = build.store.find("calibration")
     if known is not None:
@@ -174,7 +204,7 @@ def _calibrate(build: _Build, entry: SegmentEntry, vectors: npt.NDArray[Any]) ->
         build.store.save()
     options, folder = build.options, build.writer.segment_path
     build.store.residency.drop()  # the index that is opened now needs the room
-    sample = _held_out(build, vectors)
+    sample = _held_out(build, vectors) if solved is None else solved.for_calibration()
     build.store.residency.drop()
     kept = _KeptParts(build.store)
     calibration = calibrate(folder, entry, sample, build.memory_bytes, options.threads, done, kept=kept)
@@ -220,7 +250,12 @@ class _KeptParts:
 
 
 def _report(
-    manifest: Manifest, built: BuiltSegment, plan: Plan, opened: OpenPlan, phases: Phases
+    manifest: Manifest,
+    built: BuiltSegment,
+    plan: Plan,
+    opened: OpenPlan,
+    calibration: Calibration,
+    phases: Phases,
 ) -> BuildReport:
     segment = manifest.segments[0]
     return BuildReport(
@@ -237,4 +272,5 @@ def _report(
         peak_rss_bytes=peak_rss_bytes(),
         ledger=opened.ledger,
         packing={"residual_energy": built.residual_energy},
+        usual_units=calibration.usual_units(opened.residence.code_bytes),
     )

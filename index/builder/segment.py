@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.arrange import Arrangement, arrange
+from pageann.index.builder.both_ways import MIXED_FILES, lists_both_ways
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.coding import (
     RouterCodes,
@@ -25,8 +26,12 @@ from pageann.index.builder.neighbours import FEW_TREES, TREES, neighbour_file
 from pageann.index.builder.packing import centroids_of
 from pageann.index.builder.pages import LinkMerger, PageLinks, write_pages
 from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.query_sample import QueryOffset, SolvedSample
+from pageann.index.builder.reach import join_lost_pages
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.resident import write_reps, write_router, write_vector_codes
+from pageann.index.search.entry_pages import entry_pages
+from pageann.index.search.page_heat import hottest_first
 from pageann.index.segment_files import PAGES_FILE, REPS_FILE, ROUTER_FILE, VECTORS_FILE, Shape, codes_file
 from pageann.storage.files import Files
 from pageann.storage.format import PageLayout
@@ -46,6 +51,7 @@ _SCALE_BLOCK_BYTES = 8 << 20
 _REP_ERROR_WEIGHT = -2.0
 _WALK_ERROR_WEIGHT = 0.0
 _FINE_BITS = 1.5
+_EDGE_FILES = ("working-links", "working-representatives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class SegmentInput:
     seed: int
     threads: int
     tag: int
+    queries: SolvedSample | None = None
+    """What it is built for, unless its own vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,13 @@ def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
     return 1.0 if fine else -1.0
 
 
+def _places_of(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Where each number stands."""
+    places = np.empty(len(numbers), np.int64)
+    places[numbers] = np.arange(len(numbers))
+    return places
+
+
 class _SegmentWriter:
     """Writes the files of a segment whose arrangement is known."""
 
@@ -173,6 +188,7 @@ class _SegmentWriter:
         self._arrangement = arrangement
         self._router: RouterCodes | None = None
         self._rep_codes: VectorCodes | None = None
+        self._query_offset: QueryOffset | None = None
 
     def write_codes(self, done: Done) -> None:
         """Write every width of codes."""
@@ -238,7 +254,18 @@ class _SegmentWriter:
             threads=build.threads,
             residency=self._store.residency,
             path=self._store.scratch / f"working-codes-{width}",
+            queries=self._offset(),
         )
+
+    def _offset(self) -> QueryOffset | None:
+        """How the sample of queries lies to the places near it."""
+        build = self._build
+        if build.queries is None:
+            return None
+        if self._query_offset is None:
+            found = build.queries.offset_to(build.vectors, build.metric)
+            self._query_offset = replace(found, rows=_places_of(self._copy.rows)[found.rows])
+        return self._query_offset
 
     def write_pages(self, neighbours: npt.NDArray[np.int32], done: Done) -> None:
         """Write the page files, and the router with the order in which pages are worth pinning."""
@@ -251,15 +278,15 @@ class _SegmentWriter:
     def _write_page_files(self, neighbours: npt.NDArray[np.int32], done: Done) -> dict[str, FileEntry]:
         build, copy, order = self._build, self._copy, self._arrangement.order
         layout, residency = page_layout(build), self._store.residency
-        merger = LinkMerger(neighbours, order, layout, build.threads, residency)
         page_count = build.shape.page_count(len(order))
+        edges = self._edges(neighbours, lambda finished, total: done(finished, 2 * total))
         heat = np.zeros(page_count, np.int64)
         quantised = (
             _quantised_scale(copy.navigation, build.threads, residency) if build.shape.quantised else None
         )
 
         def links(first: int, last: int) -> PageLinks:
-            made = merger.merge(first, last)
+            made = edges.part(first, last)
             heat[:] += made.heat(page_count)
             return made
 
@@ -272,19 +299,49 @@ class _SegmentWriter:
         written: dict[str, FileEntry] = {}
         written[PAGES_FILE] = write_pages(
             self._files, self._folder / PAGES_FILE, layout, copy.stored if quantised is None else coarse,
-            order, copy.rows, links, self._rep_codes, done, residency,
+            order, copy.rows, links, self._rep_codes,
+            lambda finished, total: done(total + finished, 2 * total), residency,
         )  # fmt: skip
         if quantised is not None:
             written[VECTORS_FILE] = write_pages(
                 self._files, self._folder / VECTORS_FILE, exact_layout(build), copy.stored, order, copy.rows,
                 residency=residency,
             )  # fmt: skip
-        pin_order = np.argsort(-self._worth(heat), kind="stable").astype(np.int32)
+        pin_order = self._pin_order(heat)
         assert self._router is not None
         written[ROUTER_FILE] = write_router(
             self._files, self._folder / ROUTER_FILE, self._router, pin_order, quantised, build.tag
         )
+        for name in (*_EDGE_FILES, *(MIXED_FILES if layout.rep_capacity else ())):
+            self._files.unlink(self._store.scratch / name)
         return written
+
+    def _edges(self, neighbours: npt.NDArray[np.int32], done: Done) -> PageLinks:
+        """What all pages tell of others, in files of the scratch folder; every page can be reached."""
+        build, order, residency = self._build, self._arrangement.order, self._store.residency
+        layout, page_count = page_layout(build), build.shape.page_count(len(order))
+        links, reps = (
+            residency.create(self._store.scratch / name, np.int32, (page_count, width))
+            for name, width in zip(_EDGE_FILES, (layout.link_capacity, layout.rep_capacity), strict=True)
+        )
+        edges = PageLinks(links, np.zeros(page_count, np.int32), reps, np.zeros(page_count, np.int32))
+        if layout.rep_capacity:
+            neighbours = lists_both_ways(neighbours, build.threads, self._store)
+        merger = LinkMerger(neighbours, order, layout, build.threads, residency)
+        merger.merge_into(
+            edges, 0, page_count, lambda finished, total: done(finished * page_count // total, page_count)
+        )
+        join_lost_pages(edges, layout.capacity, entry_pages(build.shape, len(order)), residency)
+        return edges
+
+    def _pin_order(self, heat: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        order = np.argsort(-self._worth(heat), kind="stable").astype(np.int32)
+        build = self._build
+        if build.queries is None:
+            return order
+        slots = _places_of(self._arrangement.order)[_places_of(self._copy.rows)]
+        visits = [np.unique(slots[rows] // build.shape.capacity) for rows in build.queries.visited_rows()]
+        return hottest_first(order, visits)
 
     def _worth(self, heat: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """What pinning each page is worth: how many pages link to it; under ip, how long its vectors are."""

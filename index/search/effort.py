@@ -10,6 +10,9 @@ from pageann.index.search.tuning import Tuning
 
 __all__ = ["Calibration", "Curve", "CurvePoint"]
 
+_USUAL_K = 10
+_USUAL_RECALL = 0.95
+
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
@@ -45,6 +48,18 @@ class Curve:
             before = point
         return self.points[-1].effort, False
 
+    def units_at(self, recall: float) -> float | None:
+        """Read units at a mean recall, between the points around it; None where it is not reached."""
+        before: CurvePoint | None = None
+        for point in self.points:
+            if point.recall >= recall:
+                if before is None or point.recall <= before.recall:
+                    return point.units
+                share = (recall - before.recall) / (point.recall - before.recall)
+                return before.units + share * (point.units - before.units)
+            before = point
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -77,6 +92,13 @@ class Calibration:
         if not all(reached for _, reached in answers):
             return effort, f"recall {recall:g} is beyond what calibration reached at k={k}"
         return effort, ""
+
+    def usual_units(self, code_bytes: int) -> float | None:
+        """Read units of a search at recall@10 0.95, with nothing pinned; None where no curve reaches it."""
+        for curve in self.curves:
+            if curve.k == _USUAL_K and curve.code_bytes == code_bytes:
+                return curve.units_at(_USUAL_RECALL)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """As the file holds it."""

@@ -34,6 +34,7 @@ from pageann.storage.manifest import Manifest, SegmentEntry
 from pageann.types import ByteSize, Metric, format_bytes
 
 if TYPE_CHECKING:
+    from pageann.doctor_report import DoctorReport
     from pageann.index.search.explain_steps import SteppedSearch
 
 __all__ = ["CallPlan", "OpenedIndex", "Quality"]
@@ -43,6 +44,8 @@ _DEFAULT_SLOTS_PER_WORKER = 32
 _MOST_KNOWN_OPTIONS = 64
 _MOST_AIO_QUERIES = 64
 """Coroutines of one thread: more only wait for each other."""
+_CAREFUL_RECALL = 0.99
+"""Of the searches of an examination."""
 _NO_ROWS = np.empty(0, np.int64)
 
 
@@ -343,6 +346,18 @@ class OpenedIndex:
         return describe_index(
             self.path, self.manifest, self._segment, self.plan, self._calibration, self._choice, self._ids
         )
+
+    def doctor(self) -> DoctorReport:
+        """Examine pages and vectors."""
+        from pageann.index.search.examination import examine
+
+        self._require_open()
+
+        def near(queries: npt.NDArray[np.float32], k: int) -> npt.NDArray[Any]:
+            call = self.plan_call(queries, k, Quality(recall=_CAREFUL_RECALL), None, 0, None)
+            return self.search(call, False).distances
+
+        return examine(str(self.path), self._segment, self._records, self._calibration, near)
 
     def close(self) -> None:
         """Close engine and files once running calls have ended."""

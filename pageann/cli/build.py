@@ -52,6 +52,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--ids", metavar="FILE", help="ids, one a row: .npy, .txt or .parquet (default: row numbers)"
     )
     parser.add_argument(
+        "--queries-sample",
+        metavar="FILE",
+        help="queries to build for, where they do not lie as the vectors do: 50 at least, better 1,000 "
+        "(default: recall is calibrated on vectors of INPUT)",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of every random choice (default: 0)"
     )
     parser.add_argument(
@@ -113,4 +119,5 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
             progress=progress,
             replace=not arguments.no_replace,
             resume=not arguments.no_resume,
+            queries_sample=arguments.queries_sample,
         )

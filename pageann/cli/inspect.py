@@ -13,7 +13,9 @@ __all__ = ["add_parser", "report_lines", "run"]
 
 _DESCRIPTION = """\
 Opens the index as a search would and prints its facts: rows and pages, the ledger of the memory budget,
-the driver that reads its pages and why that one, and the recall to expect of each effort."""
+the driver that reads its pages and why that one, and the recall to expect of each effort.
+With --doctor it also reads all pages, once or twice, and tells whether every page can be reached over
+links, how full pages are, how many vectors are equal, how hard the data is, and what is unusual."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -23,6 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("index", metavar="INDEX", type=existing_text, help="folder of the index")
     add_open_options(parser)
+    parser.add_argument("--doctor", action="store_true", help="examine all pages and vectors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -34,11 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.index, memory=arguments.memory, io=arguments.io, threads=arguments.threads
     ) as index:
         facts = index.describe()
+        report = index.doctor() if arguments.doctor else None
     with until_closed():
         if arguments.json:
-            print_json(facts, indent=2)
+            print_json(facts if report is None else {**facts, "doctor": report.to_dict()}, indent=2)
         else:
-            print("\n".join(report_lines(facts)))
+            print("\n".join([*report_lines(facts), *([] if report is None else [str(report)])]))
     return 0
 
 

@@ -10,9 +10,10 @@ from pageann.cli.parsing import Subparsers, add_command, add_container_options, 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Builds a small sample of INPUT in a temporary folder, and tells from it the time of each phase, the
-memory and disk that `pageann build` with the same options would take, and what the memory of the open
-index would be spent on. Takes some ten seconds."""
+Builds two small samples of INPUT in a temporary folder, and tells from them the time of each phase, the
+memory and disk that `pageann build` with the same options would take, the reads of a search, and what the
+memory of the open index would be spent on. Takes some ten seconds. The build shows it again at its end,
+beside what it took."""
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -39,6 +39,7 @@ def test_defaults(program: Program, library: ExactLibrary, base: Path) -> None:
         "threads": None,
         "replace": True,
         "resume": True,
+        "queries_sample": None,
     }
 
 
@@ -46,7 +47,7 @@ def test_every_option_reaches_the_library(program: Program, library: ExactLibrar
     ids = base.with_name("ids.npy")
     np.save(ids, np.arange(100, 150))
     given = "--metric ip --memory 64MiB --build-memory 1200MiB --page-bytes 8KiB --seed 7 --threads 2"
-    given += " --no-replace --no-resume"
+    given += " --no-replace --no-resume --queries-sample asked.npy"
     assert program("build", base, "out.pageann", *given.split(), "--ids", ids).code == 0
     options = library.calls[0][2]
     assert np.array_equal(options.pop("ids"), np.arange(100, 150))
@@ -59,6 +60,7 @@ def test_every_option_reaches_the_library(program: Program, library: ExactLibrar
         "threads": 2,
         "replace": False,
         "resume": False,
+        "queries_sample": "asked.npy",
     }
 
 

@@ -36,6 +36,41 @@ def test_a_plan_names_what_the_build_reports(
     assert plan["least_build_memory_bytes"] <= plan["build_memory_bytes"]
     assert plan["ledger"]["budget_bytes"] == 100 << 10
     assert list(tmp_path.glob("*.tmp")) == []
+    assert plan["usual_units"] == pytest.approx(report.usual_units, rel=0.5)
+
+
+def test_the_build_tells_what_was_predicted(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory and size always; time and reads where a plan of the same build was made before."""
+    plan = plan_build(base, memory="120KiB", threads=1)
+    report = pageann.build(base, tmp_path / "index", memory="120KiB", threads=1)
+    assert report.predicted is not None
+    assert report.predicted.seconds == plan.seconds
+    assert report.predicted.usual_units == plan.usual_units
+    assert report.predicted.index_bytes == plan.index_bytes
+    assert report.predicted.disk_bytes == plan.disk_bytes
+    assert main(["build", str(base), str(tmp_path / "index"), "--memory", "120KiB", "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("    ")][-20:].count("time") == 1
+    for words in ("predicted", "actual", "peak RSS"):
+        assert words in out
+    other = pageann.build(base, tmp_path / "index", memory="121KiB", threads=1)
+    assert other.predicted is not None
+    assert other.predicted.seconds is None
+    assert other.predicted.peak_rss_bytes > 0
+
+
+@pytest.mark.slow
+def test_a_plan_has_the_shape_of_the_whole(base: Path, tmp_path: Path) -> None:
+    """Samples of few rows would else spend their share of memory on what does not grow with rows."""
+    vectors = np.load(base)
+    np.save(tmp_path / "large.npy", np.concatenate([vectors + number for number in range(12)]))
+    options = {"memory": "14%", "threads": 1}
+    plan = plan_build(tmp_path / "large.npy", **options)
+    report = pageann.build(tmp_path / "large.npy", tmp_path / "index", **options)
+    assert plan.usual_units == pytest.approx(report.usual_units, rel=0.3)
+    assert plan.index_bytes == pytest.approx(report.index_bytes, rel=0.25)
 
 
 def test_a_plan_refuses_what_the_build_refuses(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,11 +83,12 @@ def test_a_plan_refuses_what_the_build_refuses(base: Path, capsys: pytest.Captur
 
 
 def test_phases_are_stretched_to_all_rows(base: Path, tmp_path: Path) -> None:
-    """All in proportion but calibration, and codes once their training sample is full."""
+    """Nearly in proportion, but for calibration, and codes once their training sample is full."""
     report = pageann.build(base, tmp_path / "index", memory="100KiB", threads=1)
     seconds = dict(report.phases)
     stretched = dict(_phases(report, 3_000_000, 16))
-    assert stretched["neighbours"] == pytest.approx(1000 * seconds["neighbours"])
+    assert stretched["pages"] == pytest.approx(1000 * seconds["pages"])
+    assert 1000 * seconds["neighbours"] < stretched["neighbours"] < 1500 * seconds["neighbours"]
     assert seconds["codes"] < stretched["codes"] < 1000 * seconds["codes"]
     assert seconds["calibration"] < stretched["calibration"] < 10 * seconds["calibration"]
     assert dict(_phases(report, 3000, 16)) == pytest.approx(seconds)

@@ -62,7 +62,15 @@ def on_a_line() -> NDArray[np.float32]:
     return (np.arange(ROWS, dtype=np.float32)[:, None] * np.ones(DIM, np.float32)).astype(np.float32)
 
 
+def giant_cluster() -> NDArray[np.float32]:
+    """All but a few within a hair of each other."""
+    vectors = normal() * np.float32(1e-3) + 5
+    vectors[::100] = 1000 * normal(ROWS // 100)
+    return vectors
+
+
 DATA = {
+    "giant-cluster": giant_cluster,
     "all-equal": lambda: np.repeat(normal(1), ROWS, axis=0),
     "half-equal": half_equal,
     "few-different": few_different,
@@ -136,6 +144,44 @@ def test_extreme_integers(tmp_path: Path, dtype: str, metric: str) -> None:
     base[100:900] = base[100]
     pageann.build(base, tmp_path / "index", metric=metric, memory="2MiB", threads=1)
     require_sound(tmp_path / "index", base, base[[0, 5, 100, 1400]], metric)
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize("memory", ["2MiB", "60KiB"])
+def test_integer_ties(tmp_path: Path, metric: str, memory: str) -> None:
+    """A few values an element: most distances are shared by hundreds of rows."""
+    base = np.random.default_rng(3).integers(0, 3, (ROWS, DIM)).astype(np.uint8)
+    pageann.build(base, tmp_path / "index", metric=metric, memory=memory, threads=1)
+    require_sound(tmp_path / "index", base, base[[0, 5, 100, 1400]], metric)
+
+
+@pytest.mark.parametrize(
+    ("dim", "dtype", "metric"),
+    [
+        (3, "float32", "cosine"),
+        (768, "float16", "l2"),
+        (768, "float16", "ip"),
+        (8192, "uint8", "l2"),
+        pytest.param(8192, "float32", "ip", marks=pytest.mark.slow),
+    ],
+)
+def test_ten_vectors(tmp_path: Path, dim: int, dtype: str, metric: str) -> None:
+    base = (20 * np.random.default_rng(7).random((10, dim)) + 1).astype(dtype)
+    pageann.build(base, tmp_path / "index", metric=metric, memory="24MiB", threads=1)
+    with pageann.open(tmp_path / "index", threads=1) as index:
+        result = index.search(base, 10)
+        report = index.doctor()
+    require_exact(result, base, base, metric, 10)
+    assert report.graph.reached_pages == report.graph.pages
+    assert report.data.duplicate_rows == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "metric"), [("uint8", "l2"), ("float32", "ip")])
+def test_8192_dimensions_of_many_pages(tmp_path: Path, dtype: str, metric: str) -> None:
+    base = (20 * np.random.default_rng(8).random((300, 8192)) + 1).astype(dtype)
+    pageann.build(base, tmp_path / "index", metric=metric, memory="24MiB", threads=1)
+    require_sound(tmp_path / "index", base, base[[0, 9, 77]], metric)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e19])
