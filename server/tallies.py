@@ -6,8 +6,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import inf
 
-from prometheus_client.utils import floatToGoString
-
 __all__ = ["Tally"]
 
 
@@ -33,5 +31,5 @@ class Tally:
         found: list[tuple[str, float]] = []
         for bound, count in zip(self._bounds, counts, strict=True):
             so_far += count
-            found.append((floatToGoString(bound), float(so_far)))
+            found.append(("+Inf" if bound == inf else repr(bound), float(so_far)))
         return found, total

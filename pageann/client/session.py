@@ -95,7 +95,7 @@ class Fetch:
     def _rows_a_part(self) -> int:
         if not self._parts:
             return FIRST_IDS
-        row_bytes = max(1, self._parts[0].shape[1] * self._parts[0].itemsize)
+        row_bytes = max(1, int(self._parts[0].shape[1] * self._parts[0].itemsize))
         return max(1, min(PART_IDS_MAX, PART_BYTES_MAX // row_bytes))
 
     def add(self, response: pb.GetResponse) -> None:
