@@ -42,7 +42,7 @@ _RANKED_PAGES_SHARE = 2.0
 Done = Callable[[int, int], None]
 
 
-_CLOSE = Care(SAMPLE_ROWS, 1.5, 500, 1.8)
+_CLOSE = Care(SAMPLE_ROWS, 1.35, 500, 1.8)
 """For k = 10 with the codes that the index was built for."""
 _ROUGH = {1: Care(250, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
 """For other ks: the recall of one query varies less the more neighbours it is taken over."""
@@ -50,8 +50,7 @@ _OTHER = {1: Care(200, 1.5), 10: Care(200, 1.5), 100: Care(80, 1.5)}
 """With narrower codes, for those who open the index with less memory than it was built for."""
 _NO_CODES = {1: Care(100, 2.0), 10: Care(100, 2.0), 100: Care(50, 2.0)}
 """Without any, which they hardly will: hundreds of reads a query."""
-_THOROUGH_GROWTH = 1.35
-_TUNING = Care(150, 1.5)
+_TUNING = Care(150, 1.35)
 """To choose widths with."""
 
 
@@ -152,7 +151,7 @@ def calibrate(
             for k in CALIBRATED_KS:
                 care = _care(number == 0, residence.code_bytes, k)
                 if thorough:
-                    care = Care(len(sample.rows), _THOROUGH_GROWTH)
+                    care = Care(len(sample.rows), _CLOSE.growth)
                 curves.append(work.curve(engine, segment, k, care))
                 step()
     return Calibration(len(sample.rows), memory_bytes, work.tunings, tuple(curves))

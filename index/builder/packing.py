@@ -27,7 +27,7 @@ Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 _SWAP_PASSES = 8
-_SWAP_NEIGHBOURS = 12
+_SWAP_NEIGHBOURS = 16
 _SWAP_REACH = 0.1
 _LEAST_GAIN = 0.002
 _SWAP_BLOCK_ROWS = 8192
