@@ -106,23 +106,27 @@ def test_ten_times_too_many_calls(sample: Sample) -> None:
                     code = code_of(lambda: caller.search(queries, k=10, effort=40, timeout=DEADLINE_SECONDS))
                     outcomes.append((code, time.monotonic() - started))
 
-        client(5)  # to warm up
-        memory = memory_bytes(program)
-        most = 0
-        crowd = [threads.submit(client, 20) for _ in range(100)]
-        while not all(each.done() for each in crowd):
-            most = max(most, memory_bytes(program))
-            wait(crowd, timeout=0.05)
-        for each in crowd:
-            each.result()
-        codes = Counter(code for code, _ in outcomes)
-        slowest = max(seconds for _, seconds in outcomes)
-    print(f"{dict(codes)}, slowest {slowest:.2f} s, memory +{(most - memory) / MIB:.0f} MiB")
+        def crowd() -> int:
+            """The most memory that it holds while a hundred clients make ten calls each."""
+            clients, most = [threads.submit(client, 10) for _ in range(100)], 0
+            while not all(each.done() for each in clients):
+                most = max(most, memory_bytes(program))
+                wait(clients, timeout=0.05)
+            for each in clients:
+                each.result()
+            return most
+
+        first = crowd()
+        most = max(crowd() for _ in range(2))
+    codes = Counter(code for code, _ in outcomes)
+    slowest = max(seconds for _, seconds in outcomes)
+    print(f"{codes}, slowest {slowest:.2f} s, memory {first / MIB:.0f} -> {most / MIB:.0f} MiB")
     assert set(codes) <= {Code.OK, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED}
     assert codes[Code.OK] >= 10
     assert codes[Code.RESOURCE_EXHAUSTED] > codes[Code.OK]
     assert slowest < DEADLINE_SECONDS + LATE_SECONDS
-    assert most - memory < 200 * MIB
+    # It depends on how many call at once and not on how many calls there were.
+    assert most < 1.1 * first
 
 
 @pytest.mark.slow
