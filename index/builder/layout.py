@@ -30,7 +30,7 @@ _LEAST_CODE_BYTES = 4
 _MOST_CODE_BYTES = 512
 _COARSE_FROM_BYTES = 6.5
 """Resident bytes a vector from which coarse codes of all vectors are worth having."""
-_FINE_REP_BYTES = 24
+_FINE_REP_BYTES = 28
 _REP_BYTES = 20
 _WALK_PAGE_BYTES = 8192
 """Of pages that are walked without codes in RAM: twice the codes of neighbours for half a unit more.
