@@ -147,7 +147,7 @@ def test_extreme_integers(tmp_path: Path, dtype: str, metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip"])
-@pytest.mark.parametrize("memory", ["2MiB", "60KiB"])
+@pytest.mark.parametrize("memory", ["2MiB", "96KiB"])
 def test_integer_ties(tmp_path: Path, metric: str, memory: str) -> None:
     """A few values an element: most distances are shared by hundreds of rows."""
     base = np.random.default_rng(3).integers(0, 3, (ROWS, DIM)).astype(np.uint8)

@@ -41,7 +41,7 @@ def test_a_budget_that_is_too_small_names_one_that_works(tmp_path: Path) -> None
 def test_letting_go_of_mapped_files_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tightest budget there is: everything is dropped whenever somebody asks."""
     base, _ = clustered(3000, 16, dtype="float16", queries=1, seed=2)
-    options = {"memory": "60KiB", "metric": "cosine", "threads": 2}
+    options = {"memory": "96KiB", "metric": "cosine", "threads": 2}
     pageann.build(base, tmp_path / "roomy", **options)  # type: ignore[arg-type]
     drops = 0
 
