@@ -237,6 +237,8 @@ class Index:
         ``deadline`` (seconds from now) and ``max_page_reads`` end a query early with its best so far.
         The contract of results is in :mod:`pageann.results`.
         """
+        if max_results is not None and radius is None:
+            raise InvalidArgument("max_results bounds what a radius finds: give a radius too, or k alone")
         call = self._opened.plan_call(
             queries,
             _require_k(k),

@@ -146,19 +146,9 @@ def _next_effort(effort: int, growth: float) -> int:
     return max(effort + 1, round(effort * growth))
 
 
-def _cost_at(curve: Curve, recall: float) -> float:
-    """Microseconds of a query at a recall, by the cost table; inf where the curve does not reach it."""
-    before: CurvePoint | None = None
-    for point in curve.points:
-        cost = point.units * _UNIT_COST_US + point.codes * _CODE_COST_US
-        if point.recall >= recall:
-            if before is None or point.recall <= before.recall:
-                return cost
-            share = (recall - before.recall) / (point.recall - before.recall)
-            lower = before.units * _UNIT_COST_US + before.codes * _CODE_COST_US
-            return lower + share * (cost - lower)
-        before = point
-    return math.inf
+def _cost(point: CurvePoint) -> float:
+    """Microseconds of a query, by the cost table."""
+    return point.units * _UNIT_COST_US + point.codes * _CODE_COST_US
 
 
 def scan_choices(rows: int) -> list[float]:
@@ -174,8 +164,8 @@ def best_scan(meter: Meter, tuning: Tuning, rows: int, done: Callable[[], None])
         if scan_slots in worthwhile:
             candidate = replace(tuning, scan_slots=scan_slots)
             curve, place = meter.bracket(candidate, 10, _TUNED_RECALL, place)
-            cost = _cost_at(curve, _TUNED_RECALL)
-            if cost < least:
+            cost = curve.cost_at(_TUNED_RECALL, _cost)
+            if cost is not None and cost < least:
                 best, least = scan_slots, cost
         done()
     return best

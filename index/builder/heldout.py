@@ -1,4 +1,4 @@
-"""Rows of the index to calibrate with, each left out of its own answer, and their exact neighbours."""
+"""Exact neighbours within the memory of a build, and rows of the index to calibrate with by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pageann.index.kernels.neighbours import merge_block
 from pageann.index.kernels.within import RUN
 from pageann.types import Metric
 
-__all__ = ["SAMPLE_ROWS", "Sample", "draw_sample"]
+__all__ = ["SAMPLE_ROWS", "Sample", "draw_sample", "nearest_rows"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -60,23 +60,41 @@ def draw_sample(
     largest_k: int,
     residency: Residency | None = None,
 ) -> Sample:
-    """Up to SAMPLE_ROWS rows of ``vectors`` (n, dim), and their ``largest_k`` exact neighbours.
-
-    Memory: some 3 MiB a thread beside the answer.
-    """
+    """Up to SAMPLE_ROWS rows of ``vectors`` (n, dim), and their ``largest_k`` exact neighbours."""
     count = min(SAMPLE_ROWS, len(vectors))
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False)).astype(np.int64)
     queries = gather_rows(vectors, rows.astype(np.int32), residency).astype(np.float32)
     k = max(1, min(largest_k, len(vectors) - 1))
-    distances = np.empty((count, k))
+    _, distances = nearest_rows(vectors, queries, k, metric, threads, residency, exclude=rows)
+    return Sample(rows, queries, vectors.dtype.kind in "iu", distances)
+
+
+def nearest_rows(
+    vectors: npt.NDArray[Any],
+    queries: Floats,
+    k: int,
+    metric: Metric,
+    threads: int,
+    residency: Residency | None = None,
+    *,
+    exclude: npt.NDArray[np.int64] | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """(rows (q, k), distances (q, k)): the exact neighbours of ``queries``, ascending.
+
+    ``exclude`` (q,) names a row to leave out of each answer. Memory: some 3 MiB a thread beside the answer.
+    """
+    count = len(queries)
+    ids, distances = np.empty((count, k), np.int64), np.empty((count, k))
+    left_out = np.full(count, -1, np.int64) if exclude is None else exclude
 
     def tile(piece: tuple[int, int]) -> None:
         part = slice(*piece)
         found = _preselect(vectors, queries[part], min(k + 1 + _SLACK, len(vectors)), metric, residency)
-        _, distances[part] = exact_among(vectors, queries[part], k, metric, found, exclude=rows[part])
+        answer = exact_among(vectors, queries[part], k, metric, found, exclude=left_out[part])
+        ids[part], distances[part] = answer
 
     run_pieces(tile, ranges(count, _TILE_QUERIES), threads)
-    return Sample(rows, queries, vectors.dtype.kind in "iu", distances)
+    return ids, distances
 
 
 def _unit(block: Floats) -> Floats:

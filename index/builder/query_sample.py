@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pageann.datasets.truth import exact_neighbours
 from pageann.index.builder.calibration import CALIBRATED_KS, Sample
 from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.heldout import nearest_rows
 from pageann.index.search.query_log import spread_queries
 from pageann.storage.checksum import crc32c
 from pageann.types import Metric
@@ -107,7 +107,7 @@ def with_truth(
     known = store.find("queries")
     if known is None:
         k = min(max(CALIBRATED_KS), len(vectors))
-        rows, distances = exact_neighbours(vectors, sample.queries, k, metric, threads=threads)
+        rows, distances = nearest_rows(vectors, sample.queries, k, metric, threads, store.residency)
         known = store.finish("queries", None, {"rows": rows, "distances": distances})
         store.save_if_due()
     return SolvedSample(sample, known.arrays["rows"], known.arrays["distances"])

@@ -76,17 +76,13 @@ def assign_parts(rotated, starts, codewords, assigned):  # type: ignore[no-untyp
 @kernel
 def encode_rows(rotated, starts, codewords, codes):  # type: ignore[no-untyped-def]
     """Codes uint8 (rows, bytes) of rotated float32 rows."""
-    columns = np.zeros((rotated.shape[1], BLOCK_ROWS), np.float32)
-    sums, least = np.empty(BLOCK_ROWS, np.float32), np.empty(BLOCK_ROWS, np.float32)
-    best = np.empty(BLOCK_ROWS, np.float32)
-    for top in range(0, rotated.shape[0], BLOCK_ROWS):
-        count = _turn(rotated, top, columns)
-        for p in range(starts.shape[0] - 1):
-            _nearest(columns, starts[p], starts[p + 1], codewords, sums, least, best)
-            half = 4 * (p & 1)
-            for r in range(count):
-                kept = codes[top + r, p >> 1] if half else np.uint8(0)
-                codes[top + r, p >> 1] = kept | (np.uint8(best[r]) << half)
+    parts = starts.shape[0] - 1
+    assigned = np.empty((rotated.shape[0], parts), np.uint8)
+    assign_parts(rotated, starts, codewords, assigned)
+    for r in range(rotated.shape[0]):
+        for m in range(codes.shape[1]):
+            high = assigned[r, 2 * m + 1] if 2 * m + 1 < parts else np.uint8(0)
+            codes[r, m] = assigned[r, 2 * m] | (high << 4)
 
 
 @kernel

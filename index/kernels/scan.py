@@ -32,6 +32,7 @@ __all__ = [
     "lookup_one",
     "plain_block",
     "score_block",
+    "spread",
 ]
 
 LANES = 32
@@ -88,10 +89,10 @@ def _shuffle_block(
         codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores = arguments
         sums = _emit_sums(builder, codes, stride, rows, tables)
         known = builder.uitofp(_load(builder, constants, _BYTES), _REALS)
-        fixed = builder.fadd(_spread(builder, offset), builder.fmul(_spread(builder, constant_step), known))
-        values = builder.fadd(fixed, builder.fmul(_spread(builder, step), builder.uitofp(sums, _REALS)))
+        fixed = builder.fadd(spread(builder, offset), builder.fmul(spread(builder, constant_step), known))
+        values = builder.fadd(fixed, builder.fmul(spread(builder, step), builder.uitofp(sums, _REALS)))
         builder.store(values, builder.inttoptr(scores, _REALS.as_pointer()), align=1)
-        below = builder.fcmp_ordered("<", values, _spread(builder, limit))
+        below = builder.fcmp_ordered("<", values, spread(builder, limit))
         return builder.zext(builder.bitcast(below, _I32), _I64)
 
     return signature, generate
@@ -101,8 +102,8 @@ def _load(builder: Any, address: Any, vector: ir.VectorType) -> Any:
     return builder.load(builder.inttoptr(address, vector.as_pointer()), align=1)
 
 
-def _spread(builder: Any, value: Any) -> Any:
-    """A float in all lanes."""
+def spread(builder: Any, value: Any) -> Any:
+    """IR for a float in all of 32 lanes."""
     single = builder.insert_element(ir.Constant(_REALS, ir.Undefined), value, ir.Constant(_I32, 0))
     lanes = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
     return builder.shuffle_vector(single, single, lanes)

@@ -11,11 +11,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from pageann.index.kernels.scan import LANES, spread
 from pageann.storage.memory import Code, typed_intrinsic
 
 __all__ = ["RUN", "first_bit", "run_within"]
 
-RUN = 32
+RUN = LANES
 """Distances that are looked at together."""
 
 _REALS = ir.VectorType(ir.FloatType(), RUN)
@@ -36,7 +37,7 @@ def run_within(typing_context: Any, products: Any, norms: Any, limits: Any, base
         products, norms, limits = (
             builder.load(builder.inttoptr(each, _REALS.as_pointer()), align=1) for each in arguments[:3]
         )
-        base, limit = (_spread(builder, each) for each in arguments[3:])
+        base, limit = (spread(builder, each) for each in arguments[3:])
         twice = builder.fadd(products, products)
         distances = builder.fsub(builder.fadd(base, norms), twice)
         most = builder.select(builder.fcmp_ordered(">", limits, limit), limits, limit)
@@ -44,12 +45,6 @@ def run_within(typing_context: Any, products: Any, norms: Any, limits: Any, base
         return builder.zext(builder.bitcast(within, _BITS), _INT)
 
     return types.int64(address, address, address, real, real), generate
-
-
-def _spread(builder: Any, value: Any) -> Any:
-    """A float in all lanes."""
-    single = builder.insert_element(ir.Constant(_REALS, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), RUN), [0] * RUN))
 
 
 @typed_intrinsic

@@ -32,7 +32,7 @@ from pageann.storage.format import (
 __all__ = ["EXAMINATION_BYTES", "Duplicates", "ExaminedVectors", "Norms", "examine_graph", "examine_vectors"]
 
 EXAMINATION_BYTES = 64 << 20
-"""What an examination may hold; the least for a very large index is some 40 bytes a page."""
+"""What an examination may hold; the least for a very large index is some 44 bytes a page."""
 _PAGE_BYTES_HELD = 36
 """Of each page, beside its targets: degree, mark, parent, place in the queue, count."""
 _LEAST_TARGETS = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,15 +48,15 @@ class Curve:
             before = point
         return self.points[-1].effort, False
 
-    def units_at(self, recall: float) -> float | None:
-        """Read units at a mean recall, between the points around it; None where it is not reached."""
+    def cost_at(self, recall: float, cost: Callable[[CurvePoint], float]) -> float | None:
+        """What a mean recall costs, between the points around it; None where it is not reached."""
         before: CurvePoint | None = None
         for point in self.points:
             if point.recall >= recall:
                 if before is None or point.recall <= before.recall:
-                    return point.units
+                    return cost(point)
                 share = (recall - before.recall) / (point.recall - before.recall)
-                return before.units + share * (point.units - before.units)
+                return cost(before) + share * (cost(point) - cost(before))
             before = point
         return None
 
@@ -97,7 +97,7 @@ class Calibration:
         """Read units of a search at recall@10 0.95, with nothing pinned; None where no curve reaches it."""
         for curve in self.curves:
             if curve.k == _USUAL_K and curve.code_bytes == code_bytes:
-                return curve.units_at(_USUAL_RECALL)
+                return curve.cost_at(_USUAL_RECALL, lambda point: point.units)
         return None
 
     def to_json(self) -> dict[str, Any]:

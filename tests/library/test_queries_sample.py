@@ -20,23 +20,24 @@ from tests.library.brute import measured, recall
 ROWS, DIM, OFFSET = 6000, 32, 2.0
 
 
-def moved() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """(base, sample, queries): all queries moved by the same vector."""
-    base, queries = clustered(ROWS, DIM, queries=500, seed=3, clusters=40, query_offset=OFFSET)
+def moved(count: int = 500) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(base, sample, queries), half of ``count`` each: all queries moved by the same vector."""
+    base, queries = clustered(ROWS, DIM, queries=count, seed=3, clusters=40, query_offset=OFFSET)
     return base, queries[::2].copy(), queries[1::2].copy()
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", pytest.param("ip", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("memory", ["200KiB", "110KiB"])
+@pytest.mark.parametrize("memory", ["200KiB", "96KiB"])
 def test_the_recall_asked_for_is_met(tmp_path: Path, metric: str, memory: str) -> None:
     """With coarse codes of all vectors in memory, and with codes on pages alone."""
-    base, sample, queries = moved()
+    base, sample, queries = moved(2000)
     pageann.build(base, tmp_path / "index", metric=metric, memory=memory, queries_sample=sample, threads=1)
     with pageann.open(tmp_path / "index", threads=1) as index:
         result = index.search(queries, 10, recall=0.9)
         assert not measured(result).warnings
+        assert (index.describe()["resident"]["code_bytes"] > 0) == (memory == "200KiB")
         assert index.describe()["options"]["queries_sample"]["count"] == len(sample)
-    assert recall(result, base, queries, metric) >= 0.88, "0.9, less what 250 queries may miss it by"
+    assert recall(result, base, queries, metric) >= 0.885, "0.9, less what 1,000 queries may miss it by"
     assert pageann.verify(tmp_path / "index") == []
 
 

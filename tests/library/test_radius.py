@@ -152,6 +152,8 @@ def test_more_results_than_allowed_are_refused(samples: Samples, queries: int) -
         for bad in (0, -1, 2.5, True):
             with pytest.raises(pageann.InvalidArgument, match="max_results"):
                 index.search(asked, radius=1.0, max_results=bad)
+        with pytest.raises(pageann.InvalidArgument, match="give a radius"):
+            index.search(asked, 5, max_results=100)  # type: ignore[call-overload]
 
 
 def test_no_more_is_searched_for_than_may_be_found(samples: Samples) -> None:

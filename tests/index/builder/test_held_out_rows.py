@@ -30,6 +30,15 @@ def test_truth_is_that_of_an_exact_scan(metric: Metric, dtype: str, monkeypatch:
     np.testing.assert_array_equal(alone.distances, sample.distances)
 
 
+@pytest.mark.parametrize("metric", list(Metric))
+def test_neighbours_of_queries_from_elsewhere(metric: Metric) -> None:
+    """As for a sample of queries: rows too, and none left out."""
+    base, queries = clustered(2500, 24, queries=30, seed=3)
+    found = heldout.nearest_rows(base, queries, LARGEST_K, metric, 2)
+    for ours, expected in zip(found, exact_neighbours(base, queries, LARGEST_K, metric), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_more_equal_rows_than_candidates() -> None:
     """Most distances are the same: the candidates cannot hold all of them, and are looked at again."""
     random = np.random.default_rng(0)
