@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["COLD", "WARM", "BenchOptions", "Load", "Opening", "Target"]
+__all__ = ["COLD", "TASKS", "THREADS", "WARM", "BenchOptions", "Load", "Opening", "Target"]
 
 WARM, COLD = "warm", "cold"
+THREADS, TASKS = "threads", "tasks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,14 @@ class Load:
     """Clients, each with one call in flight."""
     rate: float | None = None
     """Queries a second that arrive whether or not earlier ones are answered; None: a closed loop."""
+    clients: str = THREADS
+    """``threads``: each a thread that blocks; ``tasks``: all coroutines of one event loop."""
 
     @property
     def label(self) -> str:
-        """``8 clients`` or ``8 clients, 500 queries/s``."""
-        clients = f"{self.concurrency} clients"
+        """``8 clients`` or ``8 clients (tasks), 500 queries/s``."""
+        kind = "" if self.clients == THREADS else f" ({self.clients})"
+        clients = f"{self.concurrency} clients{kind}"
         return clients if self.rate is None else f"{clients}, {self.rate:g} queries/s"
 
 
@@ -79,6 +83,7 @@ class BenchOptions:
     starts: tuple[str, ...] = (WARM,)
     concurrencies: tuple[int, ...] = (1,)
     rates: tuple[float | None, ...] = (None,)
+    clients: tuple[str, ...] = (THREADS,)
     repeats: int = 1
     batch: int = 1
     """Queries of one call."""
@@ -98,8 +103,8 @@ class BenchOptions:
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """Every number of clients with every rate."""
-        return tuple(Load(*pair) for pair in itertools.product(self.concurrencies, self.rates))
+        """Every number of clients of every kind with every rate."""
+        return tuple(Load(*one) for one in itertools.product(self.concurrencies, self.rates, self.clients))
 
     @property
     def openings(self) -> tuple[Opening, ...]:

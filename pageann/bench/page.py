@@ -178,6 +178,8 @@ def _size(value: float) -> str:
 def _group(run: Mapping[str, Any]) -> str:
     """What runs have in common that differ only in how hard they look."""
     parts = [run["memory"] or format_bytes(run["memory_bytes"]), counted(run["concurrency"], "client")]
+    if run["clients"] != "threads":
+        parts[-1] += f" ({run['clients']})"
     if run.get("rate"):
         parts.append(f"{run['rate']:g}/s")
     if run.get("threads"):

@@ -99,6 +99,8 @@ def _row(run: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _clients(run: Mapping[str, Any]) -> str:
     text = f"{run['concurrency']} x {run['batch']}"
+    if run["clients"] != "threads":
+        text += f" {run['clients']}"
     if run["threads"] is not None:
         text += f", {run['threads']} threads"
     return text if run["rate"] is None else f"{text}, {run['rate']:g}/s"

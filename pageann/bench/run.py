@@ -122,6 +122,7 @@ def _settings(options: BenchOptions, opening: Opening, target: Target, load: Loa
         "threads": opening.threads,
         "start": opening.start,
         "concurrency": load.concurrency,
+        "clients": load.clients,
         "rate": load.rate,
         "batch": options.batch,
         "recall_target": target.recall,

@@ -26,9 +26,10 @@ __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
 Runs the queries with as many clients as --concurrency says, each with one call in flight, each call
-with --batch queries. One client runs in the main thread. With --rate the queries arrive by themselves,
-at random times, and waiting for a free client counts. Every combination of --memory, --threads, --start,
---effort or --recall, --concurrency and --rate is one run, warmed up first unless it starts cold; all
+with --batch queries. A client is a thread (one alone is the main thread) or, with --clients tasks, a
+coroutine; all of those run in one event loop. With --rate the queries arrive by themselves, at random
+times, and waiting for a free client counts. Every combination of --memory, --threads, --start, --effort
+or --recall, --concurrency, --clients and --rate is one run, warmed up first unless it starts cold; all
 runs are made --repeats times over, and medians are kept. Recall is judged by distance: the true distances
 are computed from the vectors of the index before anything is timed. CPU is user and system time of all
 threads. Prints a table; --json writes all figures (schema pageann.bench/1), --csv the runs, --html a
@@ -112,6 +113,13 @@ def _add_combinations(parser: Parser) -> None:
         help="clients (default: 1; 64 with --rate)",
     )
     parser.add_argument(
+        "--clients",
+        type=comma_list(_client),
+        default=["threads"],
+        metavar="threads,tasks",
+        help="a thread each, or coroutines of one event loop (default: threads)",
+    )
+    parser.add_argument(
         "--rate",
         type=comma_list(_rate),
         default=[None],
@@ -155,6 +163,12 @@ def _add_comparison(parser: Parser) -> None:
 def _start(text: str) -> str:
     if text not in ("warm", "cold"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither warm nor cold")
+    return text
+
+
+def _client(text: str) -> str:
+    if text not in ("threads", "tasks"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither threads nor tasks")
     return text
 
 
@@ -237,6 +251,7 @@ def _options(arguments: argparse.Namespace) -> BenchOptions:
         starts=tuple(arguments.start),
         concurrencies=tuple(arguments.concurrency or [64 if open_loop else 1]),
         rates=tuple(arguments.rate),
+        clients=tuple(arguments.clients),
         repeats=arguments.repeats,
         batch=arguments.batch,
         limit=arguments.limit,

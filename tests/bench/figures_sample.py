@@ -24,7 +24,8 @@ def run_of(memory: str, effort: int, recall: float, qps: float) -> dict[str, Any
     """One run."""
     return {
         "k": 10, "memory": memory, "memory_bytes": 1 << 20, "effort": effort, "recall_target": None,
-        "concurrency": 1, "batch": 1, "threads": None, "start": "warm", "rate": None, "queries": 100,
+        "concurrency": 1, "clients": "threads", "batch": 1, "threads": None, "start": "warm", "rate": None,
+        "queries": 100,
         "recall": recall, "recall_ci": [recall - 0.01, recall + 0.01], "qps": qps, "device_share": 0.25,
         "latency_us": {"mean": 900.0, "p50": 800.0, "p95": 1000.0, "p99": 1234.0, "p999": 2000.0},
         "reads": effort / 2, "kib": effort * 2.0, "units": effort / 2, "hops": 1.0, "codes_scored": 100.0,

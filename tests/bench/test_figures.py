@@ -21,7 +21,7 @@ from tests.reference.exact_index import LEDGER, ExactIndex, ExactLibrary
 RUN_KEYS = {
     "k", "recall_target", "effort", "memory_bytes", "concurrency", "queries", "recall", "recall_ci", "qps",
     "latency_us", "reads", "kib", "units", "hops", "codes_scored", "cpu_us", "scan_ratio", "resident_bytes",
-    "rss_bytes", "threads", "start", "rate", "repeats", "spread", "open_seconds", "device_share",
+    "rss_bytes", "threads", "start", "rate", "repeats", "spread", "open_seconds", "device_share", "clients",
 }  # fmt: skip
 PROBE = {
     "driver": "threads",

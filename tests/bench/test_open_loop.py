@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pageann.bench.loop import arrival_seconds, run_loop
-from pageann.bench.options import BenchOptions, Load, Target
+from pageann.bench.options import TASKS, THREADS, BenchOptions, Load, Target
 from tests.reference.exact_index import ExactIndex
 
 QUERIES = np.random.default_rng(9).standard_normal((40, 8)).astype(np.float32)
@@ -42,8 +42,9 @@ def test_waiting_for_a_slow_answer_is_in_the_time_of_those_behind_it(index: Exac
     assert (closed.latency_us > 0.5 * SLOW_SECONDS * 1e6).sum() < len(QUERIES) / 4
 
 
-def test_the_run_lasts_as_long_as_queries_arrive(index: ExactIndex) -> None:
-    load = Load(4, rate=400.0)
+@pytest.mark.parametrize("clients", [THREADS, TASKS])
+def test_the_run_lasts_as_long_as_queries_arrive(index: ExactIndex, clients: str) -> None:
+    load = Load(4, rate=400.0, clients=clients)
     loop = run_loop(index, QUERIES, 10, Target(0.9, None), load, batch=1, seed=3)  # type: ignore[arg-type]
     assert loop.wall_seconds >= arrival_seconds(len(QUERIES), 400.0, 3)[-1]
 
@@ -59,3 +60,8 @@ def test_arrivals_have_their_rate_and_come_again_with_the_seed() -> None:
 def test_every_rate_meets_every_number_of_clients() -> None:
     options = BenchOptions("i", "q", "t", concurrencies=(1, 8), rates=(None, 100.0))
     assert options.loads == (Load(1), Load(1, 100.0), Load(8), Load(8, 100.0))
+
+
+def test_every_kind_of_client_meets_every_number_of_them() -> None:
+    options = BenchOptions("i", "q", "t", concurrencies=(1, 8), clients=(THREADS, TASKS))
+    assert options.loads == (Load(1), Load(1, clients=TASKS), Load(8), Load(8, clients=TASKS))

@@ -64,6 +64,9 @@ class ExactIndex:
             return RangeResult(lims, self.ids[order[inside]], nearest[inside].astype(np.float32), stats)
         return self._padded(order, nearest, k, stats)
 
+    async def asearch(self, queries: NDArray[Any], k: int = 10, **options: Any) -> Any:
+        return self.search(queries, k, **options)
+
     def _padded(self, order: NDArray[Any], nearest: NDArray[Any], k: int, stats: QueryStats) -> SearchResult:
         count, queries = min(k, self.rows), len(order)
         empty = None if self.ids.dtype == object else -1
