@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.checkpoint import Checkpoints
-from pageann.index.builder.neighbours import FEW_TREES, neighbour_lists
+from pageann.index.builder.neighbours import FEW_TREES, LIST_WIDTH, neighbour_lists
 from pageann.index.builder.packing import centroids_of, pack
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Residency
@@ -18,7 +18,7 @@ from pageann.index.builder.trees import gather_rows
 from pageann.index.kernels.partition import bisect_subtree
 from pageann.index.kernels.scan import LANES
 
-__all__ = ["Arrangement", "arrange", "level_centroids"]
+__all__ = ["Arrangement", "arrange", "level_centroids", "ordering_bytes"]
 
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -31,6 +31,11 @@ class Arrangement:
     order: Rows
     centroids: Floats
     residual_energy: float
+
+
+def ordering_bytes(groups: int, dim: int) -> int:
+    """What it takes to put the centroids of ``groups`` groups in order: copies of them, and lists."""
+    return groups * (2 * 4 * dim + 4 * LIST_WIDTH * 8)
 
 
 def _locality_order(points: Floats, seed: int, threads: int) -> npt.NDArray[np.int64]:
@@ -69,6 +74,8 @@ def arrange(
     rows = len(vectors)
     packing = pack(vectors, neighbours, group_slots, seed, threads, done, in_order=in_order, store=store)
     full = rows // group_slots
+    if store is not None:
+        store.residency.make_room(ordering_bytes(full, vectors.shape[1]))
     by_locality = _locality_order(packing.centroids[:full], seed + 1, threads)
     order = packing.order[: full * group_slots].reshape(full, group_slots)[by_locality].ravel()
     order = np.ascontiguousarray(np.concatenate([order, packing.order[full * group_slots :]]))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import BudgetTooSmall, StorageError
+from pageann.index.builder.arrange import ordering_bytes
 from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
 from pageann.index.builder.coding import sample_rows
 from pageann.index.builder.layout import Plan
@@ -31,7 +32,6 @@ _WINDOW_BYTES = 16 << 20
 _ROW_BYTES = 28
 """Order, slots, norms, keys and proposals, while pages are packed."""
 _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
-_GROUP_LIST_BYTES = 4 * LIST_WIDTH * 8
 _TREE_ROW_BYTES = LIST_WIDTH * 8
 _TRAINING_COPIES = 4
 _CODING_COPIES = 5
@@ -67,7 +67,7 @@ def build_needs(
     shape = plan.shape
     groups = shape.group_count(rows)
     training = _TRAINING_COPIES * 4 * dim * min(rows, sample_rows(dim))
-    packing = rows * _ROW_BYTES + groups * (2 * 4 * dim + _GROUP_LIST_BYTES)
+    packing = rows * _ROW_BYTES + ordering_bytes(groups, dim)
     buffers = options.threads * min(_THREAD_BYTES, 4 * navigation)
     memory = max(packing, training + 8 * rows, memory_bytes) + buffers + _WINDOW_BYTES
     codes = sum(width + 1 for width in (*shape.code_bytes, shape.rep_bytes)) * rows

@@ -92,6 +92,11 @@ class Residency:
             resident_bytes, file_bytes = _resident_bytes()
         return max(0, self._most_bytes - resident_bytes), file_bytes
 
+    def make_room(self, size_bytes: int) -> None:
+        """Drop all mappings if the process is about to grow too large by memory of its own."""
+        if self.room_bytes()[0] < size_bytes:
+            self.drop()
+
     def drop(self) -> None:
         """Let go of all that is resident of the mapped files."""
         self.drops += 1

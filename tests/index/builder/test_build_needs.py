@@ -90,6 +90,19 @@ def test_mapped_files_are_dropped_when_the_process_has_grown(
     assert [int(array[first]) for first in range(0, len(array), 1 << 20)] == list(range(64))
 
 
+def test_room_is_made_before_much_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of the process's own come on top of what is mapped, which no later look takes back in time."""
+    monkeypatch.setattr("pageann.index.builder.residency._RUNTIME_BYTES", 0)
+    residency = Residency(64 << 20)
+    array = residency.create(tmp_path / "large", np.uint8, (40 << 20,))
+    array[:] = 1
+    residency.make_room(1 << 20)
+    assert residency.drops == 0
+    residency.make_room(48 << 20)
+    assert residency.drops == 1
+    assert array.min() == 1
+
+
 def test_a_roomy_budget_drops_nothing(tmp_path: Path) -> None:
     residency = Residency(1 << 40)
     residency.create(tmp_path / "file", np.uint8, (1 << 20,))[:] = 1

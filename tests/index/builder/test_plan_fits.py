@@ -49,6 +49,24 @@ def test_the_finest_codes_fit_and_the_least_that_is_named_works(rows: int, dim: 
 
 
 @pytest.mark.parametrize(
+    ("rows", "dim", "dtype", "share", "carries_codes"),
+    [
+        (1_000_000, 128, "uint8", 0.01, False),
+        (1_000_000, 128, "uint8", 0.1, True),
+        (140_000, 384, "float32", 0.01, False),  # 0.3 bits a dimension mislead more than they help
+        (140_000, 384, "float32", 0.03, True),
+    ],
+)
+def test_codes_are_resident_where_they_are_fine_enough(
+    rows: int, dim: int, dtype: str, share: float, carries_codes: bool
+) -> None:
+    facts = rows, dim, np.dtype(dtype), Metric.L2
+    shape = fitted_plan(*facts, int(share * rows * dim * facts[2].itemsize), None).shape
+    assert bool(shape.code_bytes) == carries_codes
+    assert shape.rep_capacity > 0
+
+
+@pytest.mark.parametrize(
     "kind",
     [
         Kind(rows=9000, dim=2, dtype="uint8", memory="80KiB"),
