@@ -23,6 +23,7 @@ from pageann.index.search.outcome import exact_stats, padded_result, range_resul
 from pageann.index.search.planner import OpenPlan, plan_open, raw_bytes
 from pageann.index.search.records import RecordReader
 from pageann.index.search.sizing import Sizing
+from pageann.index.search.visits import Visits
 from pageann.index.search.within import rows_within
 from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import IDS_FILE, PAGES_FILE
@@ -99,6 +100,7 @@ class OpenedIndex:
         self._threads = threads
         self._closed = False
         self._lock = threading.Lock()
+        self._visits = Visits()
         self._known_options: dict[tuple[Any, ...], tuple[CallOptions, tuple[str, ...]]] = {}
         """Settings that calls have had lately, which depend on nothing but these."""
         self._totals = {"queries": 0, "reads": 0, "kib": 0.0}
@@ -283,10 +285,11 @@ class OpenedIndex:
     def _exact(self, call: CallPlan, stats: bool) -> SearchResult:
         """Read everything."""
         kept = min(call.k, self.entry.rows)
-        rows, distances = self._records.exact_scan(
-            call.queries, kept, self.metric, integral=call.integral, threads=self._threads
-        )
-        ids, _, _ = self._ids.ids_of_rows(rows)
+        with self._visits.inside():
+            rows, distances = self._records.exact_scan(
+                call.queries, kept, self.metric, integral=call.integral, threads=self._threads
+            )
+            ids, _, _ = self._ids.ids_of_rows(rows)
         layout = self._records.layout
         measured = exact_stats(len(rows), self._records.page_count, layout.page_bytes)
         answers = Answers.unanswered(len(rows), kept)
@@ -326,8 +329,9 @@ class OpenedIndex:
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of ``ids``."""
         self._require_open()
-        rows = self._ids.rows_of_ids(ids)
-        return self._records.vectors_of_slots(self._ids.slots_of_rows(rows))
+        with self._visits.inside():
+            rows = self._ids.rows_of_ids(ids)
+            return self._records.vectors_of_slots(self._ids.slots_of_rows(rows))
 
     def export(self, path: Path) -> None:
         """Write all vectors in row order."""
@@ -366,6 +370,7 @@ class OpenedIndex:
                 return
             self._closed = True
         self._engine.close()
+        self._visits.close()
         self._ids.close()
         self._segment.close()
 
