@@ -313,7 +313,9 @@ class OpenedIndex:
             warnings=warnings,
             path=str(self.path),
         )
-        return explain_query(self._segment, self._ids, self._records if truth else None, asked, self._threads)
+        records = self._records if truth else None
+        with self._visits.inside():
+            return explain_query(self._segment, self._ids, records, asked, self._threads)
 
     def stepped(self, call: CallPlan) -> SteppedSearch:
         """What searches for queries of a k-nearest call step by step; the caller closes it."""
@@ -336,7 +338,8 @@ class OpenedIndex:
     def export(self, path: Path) -> None:
         """Write all vectors in row order."""
         self._require_open()
-        self._records.export(path)
+        with self._visits.inside():
+            self._records.export(path)
 
     def totals(self) -> dict[str, Any]:
         """Counts since opening."""
@@ -361,7 +364,8 @@ class OpenedIndex:
             call = self.plan_call(queries, k, Quality(recall=_CAREFUL_RECALL), None, 0, None)
             return self.search(call, False).distances
 
-        return examine(str(self.path), self._segment, self._records, self._calibration, near)
+        with self._visits.inside():
+            return examine(str(self.path), self._segment, self._records, self._calibration, near)
 
     def close(self) -> None:
         """Close engine and files once running calls have ended."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pageann.bench.compared import comparison_sections
 from pageann.bench.markup import Section, counted, figure, table_of
+from pageann.bench.options import THREADS
 from pageann.bench.plots import Axis, Bars, Point, Series, bar_plot, line_plot
 from pageann.types import format_bytes
 
@@ -178,7 +179,7 @@ def _size(value: float) -> str:
 def _group(run: Mapping[str, Any]) -> str:
     """What runs have in common that differ only in how hard they look."""
     parts = [run["memory"] or format_bytes(run["memory_bytes"]), counted(run["concurrency"], "client")]
-    if run["clients"] != "threads":
+    if run["clients"] != THREADS:
         parts[-1] += f" ({run['clients']})"
     if run.get("rate"):
         parts.append(f"{run['rate']:g}/s")

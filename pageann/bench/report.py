@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pageann.bench.compared import comparison_table
+from pageann.bench.options import THREADS
 from pageann.types import format_bytes
 
 __all__ = ["table", "write_json"]
@@ -99,7 +100,7 @@ def _row(run: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _clients(run: Mapping[str, Any]) -> str:
     text = f"{run['concurrency']} x {run['batch']}"
-    if run["clients"] != "threads":
+    if run["clients"] != THREADS:
         text += f" {run['clients']}"
     if run["threads"] is not None:
         text += f", {run['threads']} threads"

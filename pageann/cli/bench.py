@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pageann.cli.output import print_json, talk, until_closed
@@ -101,7 +102,7 @@ def _add_combinations(parser: Parser) -> None:
     )
     parser.add_argument(
         "--start",
-        type=comma_list(_start),
+        type=comma_list(_one_of("warm", "cold")),
         default=["warm"],
         metavar="warm,cold",
         help="after a warm-up, or just opened with its files out of the page cache (default: warm)",
@@ -114,7 +115,7 @@ def _add_combinations(parser: Parser) -> None:
     )
     parser.add_argument(
         "--clients",
-        type=comma_list(_client),
+        type=comma_list(_one_of("threads", "tasks")),
         default=["threads"],
         metavar="threads,tasks",
         help="a thread each, or coroutines of one event loop (default: threads)",
@@ -160,16 +161,15 @@ def _add_comparison(parser: Parser) -> None:
     )
 
 
-def _start(text: str) -> str:
-    if text not in ("warm", "cold"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither warm nor cold")
-    return text
+def _one_of(first: str, second: str) -> Callable[[str], str]:
+    """What accepts these two words only."""
 
+    def parse(text: str) -> str:
+        if text not in (first, second):
+            raise argparse.ArgumentTypeError(f"{text!r} is neither {first} nor {second}")
+        return text
 
-def _client(text: str) -> str:
-    if text not in ("threads", "tasks"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither threads nor tasks")
-    return text
+    return parse
 
 
 def _rate(text: str) -> float | None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import pageann
+from pageann.index.search.records import RecordReader
 from tests.library.brute import measured
 from tests.library.samples import CODES, Sample, Samples
 
@@ -113,6 +114,45 @@ def test_closing_while_threads_search(samples: Samples, io: str) -> None:
             assert isinstance(outcome, pageann.IndexClosed), repr(outcome)
         else:
             np.testing.assert_array_equal(outcome, expected.ids)
+
+
+@pytest.mark.parametrize("call", ["exact", "get"])
+def test_close_waits_for_what_reads_beside_the_engine(
+    samples: Samples, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor must not be closed, nor given to another file, under a read that goes on."""
+    sample = samples(CODES)
+    index = sample.open()
+    begun, go_on = threading.Event(), threading.Event()
+    outcomes: list[Any] = []
+    name = "exact_scan" if call == "exact" else "vectors_of_slots"
+    real = getattr(RecordReader, name)
+
+    def held_up(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return real(*arguments, **options)
+
+    def read() -> None:
+        try:
+            found = (
+                index.search(sample.queries[:2], 10, exact=True).ids if call == "exact" else index.get([1])
+            )
+            outcomes.append(len(found))
+        except BaseException as error:
+            outcomes.append(error)
+
+    monkeypatch.setattr(RecordReader, name, held_up)
+    reader, closer = threading.Thread(target=read), threading.Thread(target=index.close)
+    reader.start()
+    assert begun.wait(30)
+    closer.start()
+    closer.join(0.3)
+    go_on.set()
+    for thread in (reader, closer):
+        thread.join(30)
+        assert not thread.is_alive()
+    assert outcomes == [2 if call == "exact" else 1]
 
 
 def in_child(work: Callable[[], str]) -> str:
