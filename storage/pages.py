@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pageann.errors import DamagedIndex, FormatTooNew, PageANNError
 from pageann.jit import kernel
-from pageann.storage.checksum import crc32c_address
+from pageann.storage.checksum_kernels import crc32c_address
 from pageann.storage.format import (
     CRC_OFFSET,
     FLAGS_OFFSET,

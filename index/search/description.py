@@ -10,7 +10,7 @@ from pageann.index.search.effort import Calibration
 from pageann.index.search.ids import IdMap
 from pageann.index.search.load import LoadedSegment
 from pageann.index.search.planner import OpenPlan, raw_bytes
-from pageann.storage.checksum import HARDWARE
+from pageann.storage.checksum_kernels import HARDWARE
 from pageann.storage.io.probe import Choice
 from pageann.storage.manifest import Manifest
 

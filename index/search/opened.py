@@ -23,7 +23,7 @@ from pageann.index.search.outcome import exact_stats, padded_result, range_resul
 from pageann.index.search.planner import OpenPlan, plan_open, raw_bytes
 from pageann.index.search.records import RecordReader
 from pageann.index.search.sizing import Sizing
-from pageann.index.search.visits import Visits
+from pageann.index.search.visits import Lease, Visits
 from pageann.index.search.within import rows_within
 from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import IDS_FILE, PAGES_FILE
@@ -95,6 +95,7 @@ class OpenedIndex:
         self._tuning = calibration.tuning(plan.residence.code_bytes)
         self._facts = WorkspaceFacts.of_parameters(segment.resident.parameters)
         self._ids = ids
+        self._ids_lease = Lease(ids.close)
         self._records = RecordReader.of_segment(segment)
         self._choice = choice
         self._threads = threads
@@ -191,14 +192,16 @@ class OpenedIndex:
         if call.quality.exact:
             return self._exact(call, stats)
         options, warnings = self._options(call, call.k)
-        answers = self._engine.run(call.queries, options)
-        return self._result(answers, call.k, options, warnings, stats)
+        with self._ids_lease:
+            answers = self._engine.run(call.queries, options)
+            return self._result(answers, call.k, options, warnings, stats)
 
     async def asearch(self, call: CallPlan, stats: bool) -> SearchResult:
         """Answer a k-nearest call of a coroutine."""
         options, warnings = self._options(call, call.k)
-        answers = await self._engine.arun(call.queries, options)
-        return self._result(answers, call.k, options, warnings, stats)
+        with self._ids_lease:
+            answers = await self._engine.arun(call.queries, options)
+            return self._result(answers, call.k, options, warnings, stats)
 
     def search_range(self, call: CallPlan, stats: bool, max_results: int | None = None) -> RangeResult:
         """All rows within a radius: k-nearest calls with growing k until the last row lies outside."""
@@ -213,10 +216,13 @@ class OpenedIndex:
             return self._engine.run(call.queries[pending], options)
 
         most = len(call.queries) * self.entry.rows if max_results is None else max_results
-        within = rows_within(len(call.queries), call.radius, self.entry.rows, call.max_reads, most, search)
-        ids, reads, kib = self._ids.ids_of_rows(
-            np.concatenate([near for near, _ in within.found] or [_NO_ROWS])
-        )
+        with self._ids_lease:
+            within = rows_within(
+                len(call.queries), call.radius, self.entry.rows, call.max_reads, most, search
+            )
+            ids, reads, kib = self._ids.ids_of_rows(
+                np.concatenate([near for near, _ in within.found] or [_NO_ROWS])
+            )
         measured = stats_of(within.counters, *efforts[-1], id_reads=reads, id_kib=kib)
         self._count(len(call.queries), int(measured.reads.sum()), float(measured.kib.sum()))
         return range_result(within.found, ids, measured, keep_stats=stats)
@@ -375,7 +381,7 @@ class OpenedIndex:
             self._closed = True
         self._engine.close()
         self._visits.close()
-        self._ids.close()
+        self._ids_lease.give_up()
         self._segment.close()
 
     def _require_open(self) -> None:

@@ -1,15 +1,16 @@
-"""Calls that read files of an index beside the engine, and a close that waits for them."""
+"""Calls that read files of an index beside the engine, and what a close owes them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from pageann.index.search.call_queue import closed_engine
 from pageann.storage.io import fork
 
-__all__ = ["Visits"]
+__all__ = ["Lease", "Visits"]
 
 
 class Visits:
@@ -41,3 +42,37 @@ class Visits:
             self._closed = True
             while self._inside and self._made_in == fork.generation():
                 self._changed.wait()
+
+
+class Lease:
+    """Something that is closed once its owner has given it up and nobody uses it any more.
+
+    For users that a close cannot wait for, since they may be coroutines of the thread that closes.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+        self._lock = threading.Lock()
+        self._users = 0
+        self._given_up = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._users -= 1
+            is_last = self._given_up and self._users == 0
+        if is_last:
+            self._close()
+
+    def give_up(self) -> None:
+        """Close it now, or leave that to its last user."""
+        with self._lock:
+            self._given_up = True
+            is_unused = self._users == 0
+        if is_unused:
+            self._close()

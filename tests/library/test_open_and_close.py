@@ -17,7 +17,7 @@ import pytest
 import pageann
 from pageann.index.search.records import RecordReader
 from tests.library.brute import measured
-from tests.library.samples import CODES, Sample, Samples
+from tests.library.samples import CODES, Kind, Sample, Samples
 
 DRIVERS = ("auto", "threads", "aio")
 
@@ -153,6 +153,23 @@ def test_close_waits_for_what_reads_beside_the_engine(
         thread.join(30)
         assert not thread.is_alive()
     assert outcomes == [2 if call == "exact" else 1]
+
+
+def test_a_coroutine_that_waits_at_a_close_gets_its_ids(samples: Samples) -> None:
+    """They are read from a file once the neighbours are known, and the loop that waits may itself close."""
+    sample = samples(Kind(rows=20_000, memory="110KiB", ids="str"))
+
+    async def close_meanwhile(index: pageann.Index) -> pageann.SearchResult:
+        waiting = asyncio.create_task(index.asearch(sample.queries[0], 10, effort=20))
+        await asyncio.sleep(0)
+        index.close()
+        return await waiting
+
+    with sample.open() as index:
+        assert "ids" not in {item["name"] for item in index.describe()["ledger"]["items"]}
+        expected = index.search(sample.queries[0], 10, effort=20)
+        found = asyncio.run(close_meanwhile(index))
+    np.testing.assert_array_equal(found.ids, expected.ids)
 
 
 def in_child(work: Callable[[], str]) -> str:

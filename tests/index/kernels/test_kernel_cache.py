@@ -188,7 +188,7 @@ def test_a_second_process_compiles_no_kernel_of_building_and_searching(tmp_path:
         arguments = ["-m", "tests.reference.kernel_exercise", str(folder), "uint8", "l2", "float32", "cosine"]
         runs.append(run(arguments, ROOT, PAGEANN_CACHE_DIR=str(tmp_path / "cache")))
     (first, first_talk), (second, second_talk) = runs
-    assert first["misses"] > 50, "the first process was to start from an empty cache"
+    assert first["misses"] > 15, "the first process was to start from an empty cache"
     assert first_talk.count("compiling") == 1
     assert second["misses"] == 0
     assert second["hits"] > 10

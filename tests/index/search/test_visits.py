@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from pageann.errors import IndexClosed
-from pageann.index.search.visits import Visits
+from pageann.index.search.visits import Lease, Visits
 
 
 def test_close_waits_for_those_inside() -> None:
@@ -51,3 +51,25 @@ def test_a_visit_that_fails_is_over() -> None:
     with pytest.raises(ZeroDivisionError), visits.inside():
         raise ZeroDivisionError
     visits.close()
+
+
+def test_what_is_on_lease_is_closed_by_its_last_user() -> None:
+    closed: list[int] = []
+    lease = Lease(lambda: closed.append(1))
+    with lease:
+        pass
+    assert not closed
+    with lease:
+        with lease:
+            lease.give_up()
+        assert not closed
+    assert closed == [1]
+
+
+def test_what_nobody_uses_is_closed_at_once() -> None:
+    closed: list[int] = []
+    lease = Lease(lambda: closed.append(1))
+    with pytest.raises(ZeroDivisionError), lease:
+        raise ZeroDivisionError
+    lease.give_up()
+    assert closed == [1]
