@@ -121,8 +121,17 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         return cls(py_func.__code__.co_firstlineno, py_file)
 
 
+class _InnerLocator(_Locator):
+    def get_disambiguator(self) -> str:
+        return f"{super().get_disambiguator()}-inner"
+
+
 class _CacheImplementation(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [_Locator]
+
+
+class _InnerCacheImplementation(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_InnerLocator]
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
@@ -133,6 +142,10 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         if found is None:
             _announce()
         return found
+
+
+class _InnerCache(_Cache):
+    _impl_class = _InnerCacheImplementation
 
 
 def quiet_compilation() -> None:
@@ -156,13 +169,14 @@ def _announce() -> None:
 class _LazyCache:
     """Stands in for Numba's cache until the first call, so that importing a kernel reads no files."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, kind: type[_Cache], function: Any) -> None:
+        self._kind = kind
         self._function = function
         self._cache: _Cache | None = None
 
     def _real(self) -> _Cache:
         if self._cache is None:
-            self._cache = _Cache(self._function)
+            self._cache = self._kind(self._function)
         return self._cache
 
     def __getattr__(self, name: str) -> Any:
@@ -175,9 +189,9 @@ def kernel(function: Function | None = None, **options: Any) -> Any:
     Options are Numba's. Functions passed as arguments and ctypes pointers defeat the cache: use
     neither in a kernel.
 
-    A kernel called by another is compiled by a dispatcher of its own, without the wrapper that
-    takes Python's arguments and without files: its code is part of its caller's. That saves a third
-    of a cold start, for LLVM optimises every wrapper with the whole kernel inlined into it.
+    A kernel called by another is compiled by a dispatcher of its own, without the wrapper that takes
+    Python's arguments: LLVM would optimise each with the whole kernel inlined into it, which takes a
+    quarter of a cold start.
     """
 
     def decorate(target: Function) -> Any:
@@ -185,8 +199,14 @@ def kernel(function: Function | None = None, **options: Any) -> Any:
             options["fastmath"] = set(options["fastmath"])
         settings = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **options}
         dispatcher = numba.njit(**settings)(target)
-        dispatcher._cache = _LazyCache(target)
-        inner = functools.cache(lambda: numba.njit(no_cpython_wrapper=True, **settings)(target))
+        dispatcher._cache = _LazyCache(_Cache, target)
+
+        @functools.cache
+        def inner() -> Any:
+            found = numba.njit(no_cpython_wrapper=True, **settings)(target)
+            found._cache = _LazyCache(_InnerCache, target)
+            return found
+
         dispatcher.get_call_template = lambda arguments, keywords: inner().get_call_template(
             arguments, keywords
         )

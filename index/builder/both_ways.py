@@ -6,11 +6,13 @@ they would be looked for. photosift1m's first 100,000 at 1 %: 36.1 read units at
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
+from pageann.index.builder.residency import Residency
 from pageann.index.kernels.reverse import mix_lists, note_reverse
 
 __all__ = ["BOTH_WAYS_ROW_BYTES", "MIXED_FILES", "lists_both_ways"]
@@ -25,11 +27,14 @@ BOTH_WAYS_ROW_BYTES = 5 * _REVERSE_WIDTH + 4 * _MIXED_WIDTH
 
 
 def lists_both_ways(
-    neighbours: npt.NDArray[np.int32], threads: int, store: Checkpoints
+    neighbours: npt.NDArray[np.int32], threads: int, folder: Path, residency: Residency
 ) -> npt.NDArray[np.int32]:
-    """Lists (n, 28) of ``neighbours`` (n, m) and of those who name a row, by rank, in a mapped file."""
-    rows, residency = len(neighbours), store.residency
-    paths = [store.scratch / name for name in MIXED_FILES]
+    """Lists (n, 28) of ``neighbours`` (n, m) and of those who name a row, by rank, mapped.
+
+    Files of the names ``MIXED_FILES`` are left in ``folder``.
+    """
+    rows = len(neighbours)
+    paths = [folder / name for name in MIXED_FILES]
     reverse = residency.create(paths[0], np.int32, (rows, _REVERSE_WIDTH))
     ranks = residency.create(paths[1], np.uint8, (rows, _REVERSE_WIDTH))
     mixed = residency.create(paths[2], np.int32, (rows, _MIXED_WIDTH))

@@ -326,7 +326,7 @@ class _SegmentWriter:
         )
         edges = PageLinks(links, np.zeros(page_count, np.int32), reps, np.zeros(page_count, np.int32))
         if layout.rep_capacity:
-            neighbours = lists_both_ways(neighbours, build.threads, self._store)
+            neighbours = lists_both_ways(neighbours, build.threads, self._store.scratch, residency)
         merger = LinkMerger(neighbours, order, layout, build.threads, residency)
         merger.merge_into(
             edges, 0, page_count, lambda finished, total: done(finished * page_count // total, page_count)

@@ -76,15 +76,18 @@ def balanced_order(
     residency: Residency | None = None,
     use: Callable[[int, npt.NDArray[Any]], None] | None = None,
     done: Callable[[int, int], None] | None = None,
+    *,
+    most_gathered: int | None = None,
 ) -> Rows:
     """Rows ordered by a balanced tree of two-means splits down to nodes of at most ``leaf`` rows.
 
     Splits fall on multiples of ``unit``; no node of one unit or less is split. ``use(place, block)``
     gets the vectors in their new order, run by run, from any thread. Memory: 12 bytes a row, and
-    ``SUBTREE_BYTES`` twice a thread.
+    ``SUBTREE_BYTES`` twice a thread, where ``most_gathered`` rows do not set another bound.
     """
     rows = np.arange(len(vectors), dtype=np.int32)
-    small = _cut_large(vectors, rows, unit, subtree_rows(vectors, unit, leaf), seed, threads, residency)
+    most = most_gathered or subtree_rows(vectors, unit, leaf)
+    small = _cut_large(vectors, rows, unit, most, seed, threads, residency)
 
     def finish(node: tuple[int, int]) -> None:
         low, high = node

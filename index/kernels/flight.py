@@ -1,4 +1,4 @@
-"""What every loop over queries in flight does with one of them: begin it, settle it, store its answer."""
+"""What every loop over queries in flight does with one of them: settle it, store its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pageann.index.kernels.clock import now_ns
 from pageann.index.kernels.state import (
     N_DEADLINE_NS,
     N_DEVICE_READS,
-    N_EXCLUDED_ROW,
     N_PENDING,
     N_PHASE,
     N_QUERY,
@@ -19,19 +18,10 @@ from pageann.index.kernels.state import (
     PHASE_DONE,
     PHASE_RERANK,
 )
-from pageann.index.kernels.step import absorb_round, start_query
+from pageann.index.kernels.step import absorb_round
 from pageann.jit import kernel
 
-__all__ = ["begin_query", "heed_deadline", "layout_of_round", "settle_query", "store_answer"]
-
-
-@kernel
-def begin_query(resident, work, slot, number, queries, excluded, counters):  # type: ignore[no-untyped-def]
-    """Start query ``number`` in row ``slot``; its deadline is taken from its row of ``counters``."""
-    work.counters[slot, N_QUERY] = number
-    work.counters[slot, N_EXCLUDED_ROW] = excluded[number]
-    work.counters[slot, N_DEADLINE_NS] = counters[number, N_DEADLINE_NS]
-    start_query(resident, work, slot, queries[number])
+__all__ = ["heed_deadline", "layout_of_round", "settle_query", "store_answer"]
 
 
 @kernel

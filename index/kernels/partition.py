@@ -151,7 +151,8 @@ def split_rows(rows, keys, low, high, left):  # type: ignore[no-untyped-def]
         else:
             right[moved] = rows[i]
             moved += 1
-    rows[kept:high] = right
+    for i in range(right.shape[0]):  # a slice would be compiled for four times as long
+        rows[kept + i] = right[i]
 
 
 @kernel

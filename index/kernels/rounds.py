@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pageann.index.kernels.flight import (
-    begin_query,
     heed_deadline,
     layout_of_round,
     settle_query,
     store_answer,
 )
 from pageann.index.kernels.state import LAYOUT_FD, LAYOUT_PAGE_BYTES, N_WANTED, PINNED
-from pageann.index.kernels.step import absorb_round
+from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 
 __all__ = ["PROGRESS_COUNT", "PROGRESS_LAST", "PROGRESS_NEXT", "advance_rounds"]
@@ -70,7 +69,7 @@ def advance_rounds(  # type: ignore[no-untyped-def]
                 waiting[slot] = 0
     for slot in range(waiting.shape[0]):
         while waiting[slot] == 0 and progress[PROGRESS_NEXT] < progress[PROGRESS_LAST]:
-            begin_query(resident, work, slot, progress[PROGRESS_NEXT], queries, excluded, counters)
+            start_query(resident, work, slot, progress[PROGRESS_NEXT], queries, excluded, counters)
             progress[PROGRESS_NEXT] += 1
             if settle_query(resident, work, slot):
                 store_answer(work, slot, rows, distances, slots, counts, counters)

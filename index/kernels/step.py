@@ -331,22 +331,23 @@ def _plan(resident, work, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def start_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
-    """Begin ``query`` float32 (dim,) in row ``slot``: route, scan what is resident, plan the first round."""
+def start_query(resident, work, slot, number, queries, excluded, outputs):  # type: ignore[no-untyped-def]
+    """Begin query ``number`` in row ``slot``: route, scan what is resident, plan the first round.
+
+    Of the rows ``number`` of float32 ``queries`` (q, dim), of ``excluded`` int64 (q,) and of ``outputs``
+    int64 (q, COUNTER_COUNT) come the query, the row that is no answer to it or -1, and its deadline.
+    """
     counters = work.counters[slot]
-    query_number = counters[N_QUERY]
-    excluded = counters[N_EXCLUDED_ROW]
-    deadline_ns = counters[N_DEADLINE_NS]
     for i in range(counters.shape[0]):
         counters[i] = 0
-    counters[N_QUERY] = query_number
-    counters[N_EXCLUDED_ROW] = excluded
-    counters[N_DEADLINE_NS] = deadline_ns
+    counters[N_QUERY] = number
+    counters[N_EXCLUDED_ROW] = excluded[number]
+    counters[N_DEADLINE_NS] = outputs[number, N_DEADLINE_NS]
     for i in range(work.visited.shape[1]):
         work.visited[slot, i] = 0
     begin = now_ns()
     counters[N_START_NS] = begin
-    load_query(resident, work, slot, query)
+    load_query(resident, work, slot, queries[number])
     route_query(resident, work, slot)
     routed = now_ns()
     counters[N_ROUTE_NS] = routed - begin

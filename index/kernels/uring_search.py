@@ -7,7 +7,6 @@ import errno
 import numpy as np
 
 from pageann.index.kernels.flight import (
-    begin_query,
     heed_deadline,
     layout_of_round,
     settle_query,
@@ -21,7 +20,7 @@ from pageann.index.kernels.state import (
     N_WANTED,
     PINNED,
 )
-from pageann.index.kernels.step import absorb_round
+from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 from pageann.storage.io.contract import RETRIES_MAX
 from pageann.storage.io.uring_kernels import (
@@ -97,53 +96,6 @@ def _submit(ring, refusals):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _run(  # type: ignore[no-untyped-def]
-    resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
-    user_data, results,
-):  # fmt: skip
-    """``search_over_ring`` without its end: reads may be in flight after an error or a stop."""
-    capacity = work.counters.shape[0]
-    width = work.wanted.shape[1]
-    free = np.arange(capacity)
-    free_count = capacity
-    retries = np.zeros((capacity, width), np.uint8)
-    upcoming = first
-    refusals = 0
-    while stop[0] == 0:
-        while free_count > 0 and upcoming < last:
-            slot = free[free_count - 1]
-            begin_query(resident, work, slot, upcoming, queries, excluded, counters)
-            upcoming += 1
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-            elif _push_round(resident, work, ring, slot):
-                free_count -= 1
-            else:
-                return _RING_IS_FULL
-        if free_count == capacity:
-            return 0
-        error, refusals = _submit(ring, refusals)
-        if error < 0:
-            return error
-        for c in range(ring_reap(ring, user_data, results)):
-            slot = user_data[c] // width
-            i = user_data[c] - slot * width
-            if not _settle_page(resident, work, ring, slot, i, np.int64(results[c]), retries):
-                return _RING_IS_FULL
-            if work.counters[slot, N_PENDING] > 0:
-                continue
-            heed_deadline(work, slot, counters)
-            absorb_round(resident, work, slot)
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-                free[free_count] = slot
-                free_count += 1
-            elif not _push_round(resident, work, ring, slot):
-                return _RING_IS_FULL
-    return 0
-
-
-@kernel
 def search_over_ring(  # type: ignore[no-untyped-def]
     resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop
 ):
@@ -158,10 +110,49 @@ def search_over_ring(  # type: ignore[no-untyped-def]
     """
     user_data = np.empty(_REAPED_AT_ONCE, np.int64)
     results = np.empty(_REAPED_AT_ONCE, np.int32)
-    outcome = _run(
-        resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
-        user_data, results,
-    )  # fmt: skip
+    capacity = work.counters.shape[0]
+    width = work.wanted.shape[1]
+    free = np.arange(capacity)
+    free_count = capacity
+    retries = np.zeros((capacity, width), np.uint8)
+    upcoming = first
+    refusals = 0
+    outcome = 0
+    while stop[0] == 0:
+        while outcome == 0 and free_count > 0 and upcoming < last:
+            slot = free[free_count - 1]
+            start_query(resident, work, slot, upcoming, queries, excluded, counters)
+            upcoming += 1
+            if settle_query(resident, work, slot):
+                store_answer(work, slot, rows, distances, slots, counts, counters)
+            elif _push_round(resident, work, ring, slot):
+                free_count -= 1
+            else:
+                outcome = _RING_IS_FULL
+        if outcome != 0 or free_count == capacity:
+            break
+        outcome, refusals = _submit(ring, refusals)
+        if outcome != 0:
+            break
+        for c in range(ring_reap(ring, user_data, results)):
+            slot = user_data[c] // width
+            i = user_data[c] - slot * width
+            if not _settle_page(resident, work, ring, slot, i, np.int64(results[c]), retries):
+                outcome = _RING_IS_FULL
+                break
+            if work.counters[slot, N_PENDING] > 0:
+                continue
+            heed_deadline(work, slot, counters)
+            absorb_round(resident, work, slot)
+            if settle_query(resident, work, slot):
+                store_answer(work, slot, rows, distances, slots, counts, counters)
+                free[free_count] = slot
+                free_count += 1
+            elif not _push_round(resident, work, ring, slot):
+                outcome = _RING_IS_FULL
+                break
+        if outcome != 0:
+            break
     if outcome != 0 or stop[0] != 0:
         ring_drain(ring, user_data, results)
     return outcome

@@ -45,10 +45,10 @@ class SteppedSearch:
 
     def start(self, query: npt.NDArray[np.float32]) -> None:
         """Begin ``query`` float32 (dim,) and plan its first round."""
-        self.counters[state.N_QUERY] = 0
-        self.counters[state.N_EXCLUDED_ROW] = -1
-        self.counters[state.N_DEADLINE_NS] = self.options.deadline_ns
-        start_query(self.segment.resident, self.work, _SLOT, np.require(query, np.float32, ["C", "A", "W"]))
+        queries = np.array([query], np.float32)
+        outputs = np.zeros((1, state.COUNTER_COUNT), np.int64)
+        outputs[0, state.N_DEADLINE_NS] = self.options.deadline_ns
+        start_query(self.segment.resident, self.work, _SLOT, 0, queries, np.full(1, -1), outputs)
 
     @property
     def done(self) -> bool:

@@ -67,7 +67,7 @@ def test_lists_are_mixed_by_rank(
         patch.setattr(both_ways, "_REVERSE_WIDTH", reverse_width)
         patch.setattr(both_ways, "_MIXED_WIDTH", mixed_width)
         patch.setattr(both_ways, "_BLOCK_ROWS", block_rows)
-        mixed = both_ways.lists_both_ways(lists, 2, store)
+        mixed = both_ways.lists_both_ways(lists, 2, store.scratch, store.residency)
     for row, expected in enumerate(mixed_twin(lists, reverse_width, mixed_width)):
         assert mixed[row, : len(expected)].tolist() == expected
         assert (mixed[row, len(expected) :] == -1).all()
