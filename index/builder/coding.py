@@ -43,6 +43,7 @@ Bytes = npt.NDArray[np.uint8]
 _SAMPLE_ROWS = 65_536
 _SAMPLE_BYTES = 32 << 20
 _LEAST_SAMPLE_ROWS = 4096
+_TRAINING_COPIES = 3
 _BLOCK_BYTES = 1 << 20
 _LEAST_ERROR_SHARE = 0.02
 _TINY = 1e-30
@@ -102,6 +103,11 @@ def sample_rows(dim: int) -> int:
     return min(_SAMPLE_ROWS, max(_LEAST_SAMPLE_ROWS, _SAMPLE_BYTES // (4 * dim)))
 
 
+def training_bytes(dim: int) -> int:
+    """What it takes to train codes of ``dim`` elements: the sample, as given and rotated, and its codes."""
+    return _TRAINING_COPIES * 4 * dim * sample_rows(dim)
+
+
 def _block_rows(navigation: Navigation) -> int:
     """Rows of about 1 MiB of float32."""
     return max(32, _BLOCK_BYTES // (4 * int(navigation.array.shape[1])))
@@ -155,25 +161,29 @@ def code_router(
     rotate: bool,
     seed: int,
     threads: int = 1,
+    residency: Residency | None = None,
 ) -> RouterCodes:
     """Train on the groups' centroids and code the centroids of every level."""
+    if residency is not None:
+        residency.make_room(arrangement.centroids.nbytes + training_bytes(arrangement.centroids.shape[1]))
     quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed, threads=threads)
     levels = level_centroids(arrangement.centroids)
+    coded = np.empty_like(arrangement.centroids)
     spread_step = float(np.float32(float(spreads.max()) / 255.0))
     blocks, offsets, position = [], [], 0
-    coded = None
     for number, centroids in enumerate(levels):
-        codes = quantizer.encode(centroids)
+        codes = np.empty((len(centroids), quantizer.code_bytes), np.uint8)
+        constants = np.zeros(len(centroids), np.uint8)
         if number == 0:
-            coded = quantizer.decode(codes)
             constants = _to_byte(spreads, 0.0, spread_step)
-        else:
-            constants = np.zeros(len(centroids), np.uint8)
+        for first, last in ranges(len(centroids), max(32, _BLOCK_BYTES // centroids[0].nbytes)):
+            codes[first:last] = quantizer.encode(centroids[first:last])
+            if number == 0:
+                coded[first:last] = quantizer.decode(codes[first:last])
         block = lane_major(np.concatenate([codes, constants[:, None]], axis=1), LANES)
         offsets.append(position)
         position += len(block)
         blocks.append(block)
-    assert coded is not None
     units = tuple(len(level) for level in levels)
     return RouterCodes(quantizer, np.concatenate(blocks), units, tuple(offsets), spread_step, coded)
 
@@ -238,6 +248,8 @@ def code_vectors(
         values += 2 * np.einsum("ij,ij->i", centres[groups - first], decoded)
         return codes, np.asarray(values - known, np.float32), errors
 
+    if residency is not None:
+        residency.make_room(training_bytes(navigation.array.shape[1]))
     sample_residuals = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
     offset = None if queries is None else quantizer.rotate(queries.offset[None, :])[0]

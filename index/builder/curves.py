@@ -30,6 +30,10 @@ _FIRST_LOOK = 4
 _UNIT_COST_US = 15.0
 """Of processor and device together; an asynchronous read of 4 KiB takes about 4 us of the former."""
 _CODE_COST_US = 0.005
+_RECALL_STEP = 0.02
+"""From point to point of a curve, where the least growth of effort would bring less."""
+_LONGEST_STEP = 2.5
+"""In factors of the least growth."""
 _INTERVAL = 1.96
 _USUAL_RECALLS = (0.85, 0.975)
 """Between these a narrow interval saves most; beyond them recall varies less, or hardly anybody asks."""
@@ -102,13 +106,23 @@ class Meter:
         most = min(_MOST_EFFORT, self._segment.entry.rows)
         points = [self.point(tuning, k, _first_effort(k))]
         while points[-1].recall < _ENOUGH_RECALL and points[-1].reads < _MOST_READS:
-            effort = points[-1].effort
-            if effort >= most:
+            if points[-1].effort >= most:
                 break
-            beyond = self._care.look_growth > 0 and points[-1].recall > _USUAL_RECALLS[1]
-            growth = self._care.look_growth if beyond else self._care.growth
-            points.append(self.point(tuning, k, _next_effort(effort, growth)))
+            effort = _next_effort(points[-1].effort, self._growth(points))
+            points.append(self.point(tuning, k, effort))
         return Curve(k, self._segment.residence.code_bytes, tuple(points))
+
+    def _growth(self, points: list[CurvePoint]) -> float:
+        """Of the effort to the next point: where the curve is flat, a longer step tells as much."""
+        least = self._care.growth
+        if len(points) > 1:
+            before, last = points[-2:]
+            slope = (last.recall - before.recall) / math.log(last.effort / before.effort)
+            steps = _RECALL_STEP / max(slope, 1e-9) / math.log(least)
+            least **= min(max(1.0, steps), _LONGEST_STEP)
+        if points[-1].recall > _USUAL_RECALLS[1]:
+            least = max(least, self._care.look_growth)
+        return least
 
     def bracket(self, tuning: Tuning, k: int, recall: float, start: int) -> tuple[Curve, int]:
         """The points of the curve just below and above ``recall``, looked for from place ``start`` on.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pageann.index.builder.coding import RouterCodes, VectorCodes, lane_major
 from pageann.index.builder.parallel import ranges
 from pageann.index.builder.quantizer import Quantizer
+from pageann.index.builder.residency import Residency
 from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import tag_text
 from pageann.storage.bundle import BundleWriter
@@ -75,7 +76,14 @@ def _vector_meta(codes: VectorCodes, tag: int) -> dict[str, Any]:
     }
 
 
-def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots: int, tag: int) -> FileEntry:
+def write_vector_codes(
+    files: Files,
+    path: Path,
+    codes: VectorCodes,
+    group_slots: int,
+    tag: int,
+    residency: Residency | None = None,
+) -> FileEntry:
     """Residual codes of all vectors, group by group in lanes; a few MiB are in memory at a time."""
     rows, stride = codes.codes.shape
     groups = -(-rows // group_slots)
@@ -84,6 +92,8 @@ def write_vector_codes(files: Files, path: Path, codes: VectorCodes, group_slots
         step = group_slots * max(1, _BLOCK_BYTES // (group_slots * stride))
         for first, last in ranges(rows, step):
             writer.append(lane_major(codes.codes[first:last], group_slots))
+            if residency is not None:
+                residency.check()
         writer.append(np.zeros(LANES, np.uint8))
         _write_quantizer(writer, codes.quantizer)
         return _finish(writer)

@@ -215,6 +215,7 @@ class _SegmentWriter:
             rotate=rotate,
             seed=build.seed,
             threads=build.threads,
+            residency=self._store.residency,
         )
 
     def _write_width(self, width: int) -> None:
@@ -229,7 +230,7 @@ class _SegmentWriter:
         files: dict[str, FileEntry] = {}
         if is_resident:
             files[name] = write_vector_codes(
-                self._files, self._folder / name, codes, shape.group_slots, build.tag
+                self._files, self._folder / name, codes, shape.group_slots, build.tag, self._store.residency
             )
         if is_rep:
             self._rep_codes = codes
