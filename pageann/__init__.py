@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         StopReason,
     )
     from pageann.revision_reports import OptimizeReport, TuneReport
+    from pageann.storage.shared import SharedArrays
     from pageann.types import Metric
 
 __version__ = "0.1.0"
@@ -87,6 +88,7 @@ __all__ = [
     "SearchResult",
     "ServiceError",
     "ServiceUnavailable",
+    "SharedArrays",
     "StopReason",
     "StorageError",
     "TuneReport",
@@ -115,6 +117,7 @@ _HOMES = {
         "StopReason",
     ),
     "pageann.revision_reports": ("OptimizeReport", "TuneReport"),
+    "pageann.storage.shared": ("SharedArrays",),
     "pageann.types": ("Metric",),
 }
 

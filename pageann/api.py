@@ -17,6 +17,7 @@ from pageann.explanation import Explanation
 from pageann.index.machine import usable_cores
 from pageann.index.search.opened import OpenedIndex, Quality
 from pageann.results import BuildReport, Ledger, RangeResult, SearchResult
+from pageann.storage.arrays import ALONE
 from pageann.types import ByteSize, Metric, parse_bytes
 
 if TYPE_CHECKING:
@@ -124,15 +125,24 @@ def open(  # shadows the built-in on purpose: callers write pageann.open
     memory: str | int | ByteSize | None = None,
     io: str = "auto",
     threads: int | None = None,
+    shared: str | None = None,
 ) -> Index:
     """Open the index at ``path`` for searching.
 
     ``memory`` is what it may hold in RAM, as bytes or as a share of the raw vectors (default: what it
-    was built for). ``io`` is ``auto``, ``uring``, ``threads`` or ``aio``. Raises IndexNotFound,
-    DamagedIndex, FormatTooNew, BudgetTooSmall, StorageError.
+    was built for). ``io`` is ``auto``, ``uring``, ``threads`` or ``aio``. ``shared`` is the address of a
+    :class:`SharedArrays`: ``memory`` is then what all processes that share may hold together, and what
+    does not change is held once. Raises IndexNotFound, DamagedIndex, FormatTooNew, BudgetTooSmall,
+    StorageError.
     """
     budget = None if memory is None else parse_bytes(memory)
-    return Index(OpenedIndex.open(Path(path), budget, io, _threads(threads)))
+    if shared is None:
+        holding = ALONE
+    else:
+        from pageann.storage.shared import join
+
+        holding = join(shared)
+    return Index(OpenedIndex.open(Path(path), budget, io, _threads(threads), holding))
 
 
 class Index:

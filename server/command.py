@@ -64,15 +64,18 @@ def _require_packages() -> None:
         raise MissingDependency(f"the service needs the package {missing[0]}; pip install 'pageann[serve]'")
 
 
-async def run_server(config: ServerConfig) -> int:
-    """Serve in this process until a signal; a second signal ends calls at once."""
+async def run_server(config: ServerConfig, shared: str | None = None) -> int:
+    """Serve in this process until a signal; a second signal ends calls at once.
+
+    ``shared`` as for :func:`pageann.server.run.start`.
+    """
     from pageann.server.run import start
 
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    starting = asyncio.create_task(start(config))
+    starting = asyncio.create_task(start(config, shared))
     first = asyncio.create_task(signals.get())
     await asyncio.wait([starting, first], return_when=asyncio.FIRST_COMPLETED)
     if first.done() and not starting.done():

@@ -70,7 +70,7 @@ class ServerConfig:
     threads: int = 0
     """Threads that search each index; 0: the cores allowed."""
     workers: int = 1
-    """Processes that share the port; each opens every index in its share of the budget."""
+    """Processes that share the port and the budget: they hold the arrays of each index once."""
     reuse_port: bool = False
     """Let another server listen on the same port, to take over from this one."""
     keys_file: str = ""

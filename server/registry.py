@@ -21,13 +21,15 @@ OnHealth = Callable[[str, bool], Awaitable[None]]
 class Registry:
     """All indexes. Belongs to one event loop; opening and closing happen on threads of its own."""
 
-    def __init__(self, config: ServerConfig, on_health: OnHealth, on_swap: OnSwap) -> None:
+    def __init__(
+        self, config: ServerConfig, on_health: OnHealth, on_swap: OnSwap, shared: str | None = None
+    ) -> None:
         # An index may close, waiting for its last reads, while another opens.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="pageann-open")
         self._on_health = on_health
         self._served = {
             index.name: ServedIndex(
-                index.name, _options(index, config), config.swap_memory, self._threads, on_swap
+                index.name, _options(index, config, shared), config.swap_memory, self._threads, on_swap
             )
             for index in config.indexes
         }
@@ -70,5 +72,6 @@ class Registry:
         self._threads.shutdown(wait=False)
 
 
-def _options(index: IndexConfig, config: ServerConfig) -> OpenOptions:
-    return OpenOptions(index.path, index.memory or config.memory or None, config.io, config.threads or None)
+def _options(index: IndexConfig, config: ServerConfig, shared: str | None) -> OpenOptions:
+    memory = index.memory or config.memory or None
+    return OpenOptions(index.path, memory, config.io, config.threads or None, shared)

@@ -42,15 +42,17 @@ _KEEPALIVE_TIMEOUT_MS = 20_000
 _LEAST_PING_MS = 10_000
 
 
-async def start(config: ServerConfig) -> RunningServer:
+async def start(config: ServerConfig, shared: str | None = None) -> RunningServer:
     """A server that answers: every index is open. Nothing is left behind where that fails.
+
+    ``shared`` is the address of what holds the arrays of its indexes for several servers.
 
     Raises InvalidArgument for settings that cannot be, StorageError where it cannot listen, and what
     ``pageann.open`` raises.
     """
     if not config.indexes:
         raise InvalidArgument("no index to serve; name at least one")
-    server = RunningServer(config)
+    server = RunningServer(config, shared)
     try:
         await server._open()
     except BaseException:
@@ -62,7 +64,7 @@ async def start(config: ServerConfig) -> RunningServer:
 class RunningServer:
     """A server that runs in the event loop which called :func:`start`."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, shared: str | None = None) -> None:
         self.config = config
         self.address = ""
         """Where it listens, with the port that it was given."""
@@ -70,7 +72,7 @@ class RunningServer:
         """Where metrics are served; empty: nowhere."""
         self._metrics = Metrics()
         self._health = Health(SERVICE_NAME)
-        self._registry = Registry(config, self._health.note, self._on_swap)
+        self._registry = Registry(config, self._health.note, self._on_swap, shared)
         self._answering = Answering(config, self._registry, self._metrics)
         self._cleanup = contextlib.AsyncExitStack()
         self._leaving = False

@@ -28,6 +28,8 @@ class OpenOptions:
     memory: str | int | None
     io: str
     threads: int | None
+    shared: str | None = None
+    """Address of what holds its arrays for several processes."""
 
 
 def published(path: Path) -> Signature | None:
@@ -79,7 +81,9 @@ def open_version(options: OpenOptions, memory: str | int | None) -> OpenVersion:
     """Open what is published now within ``memory``. Blocks; raises what ``pageann.open`` raises."""
     for _ in range(_ATTEMPTS):
         before = _pointer(options.path)
-        index = pageann.open(options.path, memory=memory, io=options.io, threads=options.threads)
+        index = pageann.open(
+            options.path, memory=memory, io=options.io, threads=options.threads, shared=options.shared
+        )
         if _pointer(options.path)[0] == before[0]:
             return OpenVersion(index, *before)
         index.close()

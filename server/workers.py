@@ -1,7 +1,7 @@
 """Several processes on one port: each is a whole server, and the kernel shares connections out among them.
 
-The parent serves nothing. It holds the port, starts the workers, starts one anew that has died, and
-passes signals on.
+The parent serves nothing. It holds the port and, for all workers, the arrays of the indexes; it starts the
+workers, starts one anew that has died, and passes signals on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import socket
 import sys
 from dataclasses import replace
 
-from pageann.errors import InvalidArgument, StorageError
+from pageann import SharedArrays
+from pageann.errors import StorageError
 from pageann.server.addresses import split_address
-from pageann.server.config import IndexConfig, ServerConfig
+from pageann.server.config import ServerConfig
 from pageann.server.settings import config_of_dict
-from pageann.types import ByteSize, parse_bytes
 
 __all__ = ["share_of_worker", "supervise"]
 
@@ -32,7 +32,7 @@ _START_FAILED = 4
 
 async def supervise(config: ServerConfig) -> int:
     """Run ``config.workers`` workers until SIGTERM or SIGINT; returns the exit code."""
-    with _held_port(config) as held:
+    with _held_port(config) as held, SharedArrays(config.workers) as arrays:
         host, port = held.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         shares = [
@@ -47,7 +47,9 @@ async def supervise(config: ServerConfig) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, note_signal)
         logger.info("%d workers on %s", config.workers, address)
-        codes = await asyncio.gather(*(_keep_running(share, stopped, hurried) for share in shares))
+        codes = await asyncio.gather(
+            *(_keep_running(share, arrays.address, stopped, hurried) for share in shares)
+        )
     return max(codes)
 
 
@@ -80,43 +82,19 @@ def _require_free(family: socket.AddressFamily, host: str, port: int) -> None:
 
 
 def share_of_worker(config: ServerConfig, number: int) -> ServerConfig:
-    """The settings of one worker: its share of memory, and metrics on a port of its own.
-
-    Raises InvalidArgument where no memory is stated that could be shared.
-    """
+    """The settings of one worker: metrics on a port of its own, and a log."""
     metrics = config.metrics_listen
     if metrics:
         host, port = split_address(metrics, "metrics_listen")
         shown = f"[{host}]" if ":" in host else host
         metrics = f"{shown}:{port + number if port else 0}"
-    indexes = tuple(_share_of_index(index, config) for index in config.indexes)
-    swap = parse_bytes(config.swap_memory or "50%")
-    swap_memory = config.swap_memory if swap.share else _bytes_a_worker(swap, config)
     log = f"{config.access_log}.{number}" if config.access_log not in ("", "-") else config.access_log
-    return replace(
-        config, indexes=indexes, memory="", swap_memory=swap_memory, metrics_listen=metrics, workers=1,
-        reuse_port=True, access_log=log,
-    )  # fmt: skip
+    return replace(config, metrics_listen=metrics, workers=1, reuse_port=True, access_log=log)
 
 
-def _share_of_index(index: IndexConfig, config: ServerConfig) -> IndexConfig:
-    memory = index.memory or config.memory
-    if not memory:
-        raise InvalidArgument(
-            f"workers={config.workers} share the memory of an index, and none is stated for {index.name}; "
-            "say memory"
-        )
-    whole: ByteSize = parse_bytes(memory)
-    if whole.share:
-        return replace(index, memory=f"{100 * whole.share / config.workers:.6f}%")
-    return replace(index, memory=_bytes_a_worker(whole, config))
-
-
-def _bytes_a_worker(whole: ByteSize, config: ServerConfig) -> str:
-    return f"{max(1, whole.bytes // config.workers)}B"
-
-
-async def _keep_running(config: ServerConfig, stopped: asyncio.Event, hurried: asyncio.Event) -> int:
+async def _keep_running(
+    config: ServerConfig, shared: str, stopped: asyncio.Event, hurried: asyncio.Event
+) -> int:
     """Run one worker, again whenever it dies; its exit code once it was told to stop, or failed to start."""
     loop = asyncio.get_running_loop()
     while True:
@@ -126,7 +104,8 @@ async def _keep_running(config: ServerConfig, stopped: asyncio.Event, hurried: a
             start_new_session=True,
         )  # fmt: skip
         assert process.stdin is not None
-        process.stdin.write(json.dumps(config.to_dict()).encode() + b"\n")
+        settings = {"config": config.to_dict(), "shared": shared}
+        process.stdin.write(json.dumps(settings).encode() + b"\n")
         ended = asyncio.create_task(process.wait())
         asked = asyncio.create_task(stopped.wait())
         await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
@@ -158,12 +137,13 @@ def worker() -> int:
     from pageann.server.command import run_server, start_logging
 
     start_logging()
-    config = config_of_dict(json.loads(sys.stdin.buffer.readline()))
+    settings = json.loads(sys.stdin.buffer.readline())
+    config = config_of_dict(settings["config"])
 
     async def run() -> int:
         loop = asyncio.get_running_loop()
         loop.add_reader(sys.stdin.fileno(), _end_with_parent, loop)
-        return await run_server(config)
+        return await run_server(config, settings["shared"])
 
     try:
         return asyncio.run(run())

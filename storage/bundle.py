@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pageann.errors import DamagedIndex, FormatTooNew, InvalidArgument
+from pageann.storage.arrays import Take, own_array
 from pageann.storage.canonical import canonical_json
 from pageann.storage.checksum import crc32c, crc32c_combine
 from pageann.storage.files import Files, flat_view, storage_errors
@@ -216,16 +217,17 @@ class Bundle:
         """Bytes that an array takes in RAM."""
         return self._entry(name).bytes
 
-    def read(self, name: str) -> NDArray[Any]:
-        """An array, freshly allocated at an address divisible by 64; DamagedIndex if it is not as written."""
+    def read(self, name: str, take: Take = own_array) -> NDArray[Any]:
+        """An array, at an address divisible by 64, from ``take``; DamagedIndex if it is not as written."""
         entry = self._entry(name)
-        memory = np.empty(entry.bytes + BUNDLE_ALIGNMENT_BYTES, np.uint8)
-        start = -memory.ctypes.data % BUNDLE_ALIGNMENT_BYTES
-        data = memory[start : start + entry.bytes]
-        view, crc = flat_view(data), 0
-        for done in range(0, entry.bytes, _READ_BYTES):
-            crc = self._read_part(view[done : done + _READ_BYTES], entry.offset + done, crc)
-        self._demand(crc, entry, name)
+
+        def fill(data: NDArray[np.uint8]) -> None:
+            view, crc = flat_view(data), 0
+            for done in range(0, entry.bytes, _READ_BYTES):
+                crc = self._read_part(view[done : done + _READ_BYTES], entry.offset + done, crc)
+            self._demand(crc, entry, name)
+
+        data = take(f"{self.path}:{name}:{entry.crc32c:08x}", entry.bytes, fill)
         return data.view(entry.dtype).reshape(entry.shape)
 
     def check(self, name: str) -> None:

@@ -46,9 +46,9 @@ _CLOSE = Care(SAMPLE_ROWS, 1.35, 500, 1.8)
 """For k = 10 with the codes that the index was built for."""
 _ROUGH = {1: Care(250, 1.5), 10: Care(300, 1.5), 100: Care(100, 1.5)}
 """For other ks: the recall of one query varies less the more neighbours it is taken over."""
-_OTHER = {1: Care(200, 1.5), 10: Care(200, 1.5), 100: Care(80, 1.5)}
+_OTHER = {1: Care(200, 1.5, 100), 10: Care(200, 1.5, 100), 100: Care(80, 1.5, 40)}
 """With narrower codes, for those who open the index with less memory than it was built for."""
-_NO_CODES = {1: Care(100, 2.0), 10: Care(100, 2.0), 100: Care(50, 2.0)}
+_NO_CODES = {1: Care(100, 2.0, 50), 10: Care(100, 2.0, 50), 100: Care(50, 2.0, 25)}
 """Without any, which they hardly will: hundreds of reads a query."""
 _TUNING = Care(150, 1.35)
 """To choose widths with."""

@@ -23,6 +23,7 @@ from pageann.index.ids_file import (
 from pageann.index.search.page_reads import Reads
 from pageann.index.search.raw_pages import RawPages
 from pageann.index.search.wanted_ids import unknown_id, wanted_integers, wanted_strings
+from pageann.storage.arrays import Take, own_array
 
 __all__ = ["IdMap"]
 
@@ -39,27 +40,39 @@ class IdMap:
     slots, are always read. Every page read is checked: DamagedIndex names the file and the page.
     """
 
-    def __init__(self, pages: RawPages, layout: IdLayout, rows: int, resident: bool) -> None:
+    def __init__(
+        self, pages: RawPages, layout: IdLayout, rows: int, resident: bool, take: Take = own_array
+    ) -> None:
         self._pages = pages
         self._layout = layout
         self._rows = rows
         self._ids: npt.NDArray[Any] | None = None
         self._text: npt.NDArray[np.uint8] | None = None
         if resident and layout.ids is not None:
-            self._ids = pages.read(layout.ids)
-            self._text = pages.read(layout.text) if layout.text is not None else None
+            self._ids = pages.read(layout.ids, take)
+            self._text = pages.read(layout.text, take) if layout.text is not None else None
 
     @classmethod
-    def open(cls, path: Path, meta: Mapping[str, Any], rows: int, tag: int, *, resident: bool) -> Self:
+    def open(
+        cls,
+        path: Path,
+        meta: Mapping[str, Any],
+        rows: int,
+        tag: int,
+        *,
+        resident: bool,
+        take: Take = own_array,
+    ) -> Self:
         """Open the ``ids.bin`` of a segment of ``rows`` rows that ``meta``, from the manifest, describes.
 
+        What is ``resident`` lies in memory from ``take``.
         Raises DamagedIndex, FormatTooNew or StorageError.
         """
         layout = IdLayout.from_json(meta)
         pages = RawPages(path, tag)
         try:
             _require_fitting(pages, layout, rows)
-            return cls(pages, layout, rows, resident)
+            return cls(pages, layout, rows, resident, take)
         except BaseException:
             pages.close()
             raise

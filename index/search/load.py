@@ -31,7 +31,9 @@ from pageann.index.segment_files import (
     Shape,
     codes_file,
 )
+from pageann.storage.arrays import Take, own_array
 from pageann.storage.bundle import Bundle
+from pageann.storage.checksum import crc32c
 from pageann.storage.format import PageLayout
 from pageann.storage.io.files import OpenedFile, open_for_reading
 from pageann.storage.manifest import SegmentEntry
@@ -142,8 +144,10 @@ _NO_ROTATION = np.empty((0, 0), np.int16)
 _NO_STARTS = np.zeros(1, np.int32)
 
 
-def load_segment(folder: Path, entry: SegmentEntry, residence: Residence) -> LoadedSegment:
-    """Open the files of a segment and read what ``residence`` asks for.
+def load_segment(
+    folder: Path, entry: SegmentEntry, residence: Residence, take: Take = own_array
+) -> LoadedSegment:
+    """Open the files of a segment and read what ``residence`` asks for into memory from ``take``.
 
     Raises DamagedIndex, FormatTooNew or StorageError.
     """
@@ -153,7 +157,7 @@ def load_segment(folder: Path, entry: SegmentEntry, residence: Residence) -> Loa
     names = [PAGES_FILE] + ([VECTORS_FILE] if shape.quantised else [])
     files, layouts = _open_pages(folder, names, entry, shape)
     try:
-        resident = _Loading(folder, entry, shape, residence, files, layouts).read()
+        resident = _Loading(folder, entry, shape, residence, files, layouts, take).read()
     except BaseException:
         for file in files.values():
             file.close()
@@ -172,7 +176,9 @@ class _Loading:
         residence: Residence,
         files: dict[str, OpenedFile],
         layouts: dict[str, PageLayout],
+        take: Take,
     ) -> None:
+        self.take = take
         self.folder = folder
         self.entry = entry
         self.shape = shape
@@ -221,7 +227,7 @@ class _Loading:
         units = [int(count) for count in meta["level_units"]]
         offsets = [int(offset) for offset in meta["level_offsets"]]
         code_bytes = self._read_quantizer(router, "router")
-        codes = router.read("codes")
+        codes = router.read("codes", self.take)
         check_router(router.path, units, offsets, int(parameters[state.P_GROUPS]), code_bytes, codes)
         self.arrays["router_codes"] = codes
         parameters[state.P_ROUTER_BYTES] = code_bytes
@@ -236,7 +242,7 @@ class _Loading:
         for name in ("quantised_low", "quantised_step"):
             self.arrays[name] = _NO_FLOATS
             if self.shape.quantised:
-                self.arrays[name] = router.read(name)
+                self.arrays[name] = router.read(name, self.take)
                 check_vector(router.path, name, self.arrays[name], np.float32, self.entry.dim)
 
     def _read_pins(self) -> None:
@@ -246,15 +252,29 @@ class _Loading:
         page_count = int(self.parameters[state.P_PAGE_COUNT])
         order = read_pin_order(self.folder, self.entry, page_count)
         pins = np.unique(order[: self.residence.pinned_pages])
-        self.arrays["pin_index"] = np.full(page_count, -1, np.int32)
-        self.arrays["pin_index"][pins] = np.arange(len(pins), dtype=np.int32)
+        self.arrays["pin_index"] = self._pin_index(pins, page_count)
         path, layout = self.folder / PAGES_FILE, self.layouts[PAGES_FILE]
-        self.arrays["pinned"] = read_pinned(path, layout, self.entry.rows, pins)
+        self.arrays["pinned"] = read_pinned(path, layout, self.entry.rows, pins, self.take)
         self.parameters[state.P_PINNED_PAGES] = len(pins)
+
+    def _pin_index(self, pins: npt.NDArray[np.int32], page_count: int) -> npt.NDArray[np.int32]:
+        """Where each page stands among the pinned ones, or -1."""
+
+        def fill(data: npt.NDArray[np.uint8]) -> None:
+            index = data.view(np.int32)
+            index[:] = -1
+            index[pins] = np.arange(len(pins), dtype=np.int32)
+
+        key = f"{self.folder}:pins:{self.entry.tag:016x}:{crc32c(pins):08x}"
+        return self.take(key, 4 * page_count, fill).view(np.int32)
 
     def _read_quantizer(self, bundle: Bundle, prefix: str) -> int:
         """Read what codes are made with; returns their bytes."""
-        rotation, starts, words = bundle.read("rotation"), bundle.read("starts"), bundle.read("words")
+        rotation, starts, words = (
+            bundle.read("rotation", self.take),
+            bundle.read("starts", self.take),
+            bundle.read("words", self.take),
+        )
         code_bytes = check_quantizer(bundle.path, self.entry.dim, rotation, starts, words)
         self.arrays[f"{prefix}_rotation"] = rotation
         self.arrays[f"{prefix}_scale"] = float(bundle.meta["scale"])
@@ -277,7 +297,7 @@ class _Loading:
         with sound_fields(path), Bundle.open(path) as bundle:
             check_tag(bundle, self.entry)
             code_bytes = self._read_quantizer(bundle, "code")
-            codes = bundle.read("codes")
+            codes = bundle.read("codes", self.take)
             slots = int(self.parameters[state.P_GROUPS] * self.parameters[state.P_GROUP_SLOTS])
             check_code_length(path, codes, slots * (code_bytes + 1))
             self.arrays["page_codes"] = codes

@@ -28,6 +28,7 @@ from pageann.index.search.within import rows_within
 from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import IDS_FILE, PAGES_FILE
 from pageann.results import RangeResult, SearchResult
+from pageann.storage.arrays import ALONE, Holding
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import storage_errors
 from pageann.storage.io.probe import Choice, probe
@@ -119,14 +120,24 @@ class OpenedIndex:
         )
 
     @classmethod
-    def open(cls, path: Path, memory: ByteSize | None, io: str, threads: int) -> Self:
+    def open(
+        cls, path: Path, memory: ByteSize | None, io: str, threads: int, holding: Holding = ALONE
+    ) -> Self:
         """Open the current version; a reader that loses it to a new one opens that."""
         directory = IndexDirectory(path)
-        return directory.open_current(lambda manifest: cls._open(directory, manifest, memory, io, threads))
+        return directory.open_current(
+            lambda manifest: cls._open(directory, manifest, memory, io, threads, holding)
+        )
 
     @classmethod
     def _open(
-        cls, directory: IndexDirectory, manifest: Manifest, memory: ByteSize | None, io: str, threads: int
+        cls,
+        directory: IndexDirectory,
+        manifest: Manifest,
+        memory: ByteSize | None,
+        io: str,
+        threads: int,
+        holding: Holding,
     ) -> Self:
         entry = manifest.segments[0]
         folder = directory.file_path(entry, PAGES_FILE).parent
@@ -134,12 +145,17 @@ class OpenedIndex:
         calibration = read_calibration(folder, entry)
         built_for = int(manifest.options["memory_bytes"])
         budget = built_for if memory is None else memory.resolve(raw_bytes(entry))
-        plan = plan_open(entry, budget, threads, calibration.tunings)
+        plan = plan_open(entry, budget, threads, calibration.tunings, holding.processes)
         choice = probe(folder / PAGES_FILE, io)
-        segment = load_segment(folder, entry, plan.residence)
+        segment = load_segment(folder, entry, plan.residence, holding.take)
         try:
             ids = IdMap.open(
-                folder / IDS_FILE, entry.meta["ids"], entry.rows, entry.tag, resident=plan.ids_resident
+                folder / IDS_FILE,
+                entry.meta["ids"],
+                entry.rows,
+                entry.tag,
+                resident=plan.ids_resident,
+                take=holding.take,
             )
             try:
                 return cls(directory.path, manifest, segment, plan, calibration, ids, choice, threads)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from pageann.errors import DamagedIndex
 from pageann.index.kernels.scan import LANES
+from pageann.storage.arrays import Take, own_array
+from pageann.storage.checksum import crc32c
 from pageann.storage.files import flat_view, storage_errors
 from pageann.storage.format import FLAGS_OFFSET, VECTOR_COUNT_OFFSET, PageLayout
 from pageann.storage.pages import PAGE_BAD_COUNT, PAGE_SOUND, check_pages, page_fault
@@ -50,25 +52,28 @@ def _filled(fd: int, view: memoryview, offset: int) -> bool:
 
 
 def read_pinned(
-    path: Path, layout: PageLayout, rows: int, numbers: npt.NDArray[np.int32]
+    path: Path, layout: PageLayout, rows: int, numbers: npt.NDArray[np.int32], take: Take = own_array
 ) -> npt.NDArray[np.uint8]:
     """The pages ``numbers`` (int32, ascending) of a segment of ``rows`` rows, one behind the other, checked.
 
     Raises DamagedIndex, FormatTooNew or StorageError.
     """
-    pinned = np.empty(len(numbers) * layout.page_bytes + LANES, np.uint8)
-    view = flat_view(pinned)
     most = max(1, _BLOCK_BYTES // layout.page_bytes)
-    with storage_errors("read", path), path.open("rb", buffering=0) as file:
-        done = 0
-        while done < len(numbers):
-            first, count = int(numbers[done]), _run_length(numbers[done:], most)
-            place = slice(done * layout.page_bytes, (done + count) * layout.page_bytes)
-            if not _filled(file.fileno(), view[place], layout.page_offset(first)):
-                raise DamagedIndex(
-                    f"{path}: page {first} or one of the {count - 1} after it is cut short; "
-                    "restore a copy of the index or build it again", str(path), first,
-                )  # fmt: skip
-            _check(path, layout, rows, first, pinned[place].reshape(count, layout.page_bytes))
-            done += count
-    return pinned
+
+    def fill(pinned: npt.NDArray[np.uint8]) -> None:
+        view = flat_view(pinned)
+        with storage_errors("read", path), path.open("rb", buffering=0) as file:
+            done = 0
+            while done < len(numbers):
+                first, count = int(numbers[done]), _run_length(numbers[done:], most)
+                place = slice(done * layout.page_bytes, (done + count) * layout.page_bytes)
+                if not _filled(file.fileno(), view[place], layout.page_offset(first)):
+                    raise DamagedIndex(
+                        f"{path}: page {first} or one of the {count - 1} after it is cut short; "
+                        "restore a copy of the index or build it again", str(path), first,
+                    )  # fmt: skip
+                _check(path, layout, rows, first, pinned[place].reshape(count, layout.page_bytes))
+                done += count
+
+    key = f"{path}:pages:{layout.tag:016x}:{crc32c(numbers):08x}"
+    return take(key, len(numbers) * layout.page_bytes + LANES, fill)

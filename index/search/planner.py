@@ -136,24 +136,29 @@ def _scratch(
 
 
 def plan_open(
-    entry: SegmentEntry, budget_bytes: int, workers: int, tuning_of: Mapping[int, Tuning]
+    entry: SegmentEntry,
+    budget_bytes: int,
+    workers: int,
+    tuning_of: Mapping[int, Tuning],
+    processes: int = 1,
 ) -> OpenPlan:
     """The best use of ``budget_bytes``: codes as fine as fit, then ids, then pinned pages.
 
     What is left then is for searches of more effort, up to one that looks at every row.
 
-    ``tuning_of`` gives the tuning for each width of resident codes (0: none). Raises BudgetTooSmall
-    with the least that works.
+    ``tuning_of`` gives the tuning for each width of resident codes (0: none). ``processes`` share the
+    budget: they hold arrays once, and queries in flight each for itself. Raises BudgetTooSmall with the
+    least that works.
     """
     shape = Shape.from_json(entry.meta["shape"])
     for option in _options(entry, shape):
         tuning = tuning_of[option.code_bytes]
         size = tuning.size(_PLANNED_K, _PLANNED_EFFORT, shape.group_slots, LEAST_WIDTH)
         least = _RING_BYTES + option.facts.bytes(1, size)
-        fitting = (budget_bytes - option.fixed_bytes) // least
+        fitting = (budget_bytes - option.fixed_bytes) // (processes * least)
         if fitting >= 1:
-            return _spend(entry, shape, option, tuning, budget_bytes, min(workers, fitting))
-    required = option.fixed_bytes + least
+            return _spend(entry, shape, option, tuning, budget_bytes, min(workers, fitting), processes)
+    required = option.fixed_bytes + processes * least
     raise BudgetTooSmall(
         f"memory={format_bytes(budget_bytes)} is too small for this index; the least that works is "
         f"{required} bytes ({format_bytes(required)})",
@@ -162,13 +167,23 @@ def plan_open(
 
 
 def _spend(
-    entry: SegmentEntry, shape: Shape, option: _Option, tuning: Tuning, budget: int, workers: int
+    entry: SegmentEntry,
+    shape: Shape,
+    option: _Option,
+    tuning: Tuning,
+    budget: int,
+    workers: int,
+    processes: int,
 ) -> OpenPlan:
     """Fill the budget behind what ``option`` needs."""
-    rings = LedgerItem("rings", _RING_BYTES * workers, f"{workers} worker{'s' if workers > 1 else ''}")
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    note = f"{workers} worker{'s' if workers > 1 else ''}{each}"
+    rings = LedgerItem("rings", _RING_BYTES * workers * processes, note)
     left = budget - option.fixed_bytes - rings.bytes
-    scratch, width = _scratch(option.facts, tuning, shape.group_slots, left, budget, workers)
-    left -= scratch
+    scratch, width = _scratch(
+        option.facts, tuning, shape.group_slots, left // processes, budget // processes, workers
+    )
+    left -= scratch * processes
     items = [*option.fixed, rings]
     id_bytes = IdMap.resident_bytes_of(entry.meta["ids"], entry.rows)
     ids_resident = 0 < id_bytes <= left // 2
@@ -181,8 +196,8 @@ def _spend(
         left -= held
         items.append(LedgerItem("pinned pages", held, f"{pinned} of {shape.page_count(entry.rows)}"))
     widest = tuning.size(entry.rows, entry.rows, shape.group_slots, width)
-    scratch = max(scratch, min(scratch + left, workers * option.facts.bytes(1, widest)))
-    items.append(LedgerItem("queries in flight", scratch, f"rounds of up to {width} pages"))
+    scratch = max(scratch, min(scratch + left // processes, workers * option.facts.bytes(1, widest)))
+    items.append(LedgerItem("queries in flight", scratch * processes, f"rounds of up to {width} pages{each}"))
     residence = Residence(option.code_bytes, pinned, option.direct)
     return OpenPlan(residence, ids_resident, workers, scratch, width, Ledger(tuple(items), budget))
 

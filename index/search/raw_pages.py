@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pageann.errors import DamagedIndex
 from pageann.index.ids_file import Section
 from pageann.index.search.page_reads import PageSource, Reads
+from pageann.storage.arrays import Take, own_array
 from pageann.storage.format import PAGE_HEADER_BYTES
 from pageann.storage.io.files import open_for_reading
 from pageann.storage.pagefile import read_page_file_header
@@ -61,16 +62,19 @@ class RawPages:
             values[ranking[places]] = payload.view(section.dtype)[ranked[places] % per_page]
         return values
 
-    def read(self, section: Section) -> npt.NDArray[Any]:
-        """All numbers of a section."""
-        data = np.empty(section.bytes, np.uint8)
+    def read(self, section: Section, take: Take = own_array) -> npt.NDArray[Any]:
+        """All numbers of a section, in memory from ``take``."""
         pages = np.arange(section.first_page, section.first_page + section.page_count)
-        at = 0
-        for _, payload in self.visit(pages, Reads()):
-            part = data[at : at + payload.size]
-            part[:] = payload[: part.size]
-            at += part.size
-        return data.view(section.dtype)
+
+        def fill(data: Bytes) -> None:
+            at = 0
+            for _, payload in self.visit(pages, Reads()):
+                part = data[at : at + payload.size]
+                part[:] = payload[: part.size]
+                at += part.size
+
+        key = f"{self.path}:{self.layout.tag:016x}:{section.offset}"
+        return take(key, section.bytes, fill).view(section.dtype)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -7,12 +7,10 @@ import os
 import re
 import signal
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pageann.errors import InvalidArgument
 from pageann.server import IndexConfig, ServerConfig
 from pageann.server.workers import share_of_worker
 from tests.library.samples import Sample
@@ -136,12 +134,9 @@ def test_what_each_worker_gets() -> None:
         memory="64MiB",
         workers=4,
         metrics_listen="127.0.0.1:9000",
-        swap_memory="8MiB",
+        access_log="/log",
     )
     share = share_of_worker(config, 3)
-    assert [index.memory for index in share.indexes] == ["16777216B", "7.500000%"]
     assert (share.metrics_listen, share.workers, share.reuse_port) == ("127.0.0.1:9003", 1, True)
-    assert share.swap_memory == "2097152B"
-    assert share_of_worker(replace(config, swap_memory="40%"), 3).swap_memory == "40%", "of a worker's share"
-    with pytest.raises(InvalidArgument, match="none is stated for a"):
-        share_of_worker(ServerConfig(indexes=(IndexConfig("a", Path("/a")),), workers=2), 0)
+    assert share.access_log == "/log.3"
+    assert (share.indexes, share.memory) == (config.indexes, config.memory), "the budget is of all together"

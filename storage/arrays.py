@@ -1,0 +1,41 @@
+"""Where arrays that stay in RAM come from: memory of this process, or memory that several share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["ALIGNMENT_BYTES", "ALONE", "Fill", "Holding", "Take", "own_array"]
+
+ALIGNMENT_BYTES = 64
+"""Of the address of every array."""
+
+Fill = Callable[[npt.NDArray[np.uint8]], None]
+"""Writes the bytes of an array; raises where they cannot be had, or are not as they should be."""
+Take = Callable[[str, int, Fill], npt.NDArray[np.uint8]]
+"""(key, bytes, fill) -> uint8 (bytes,): equal keys stand for equal bytes."""
+
+
+def own_array(key: str, nbytes: int, fill: Fill) -> npt.NDArray[np.uint8]:
+    """An array in memory of this process, whatever its ``key``."""
+    memory = np.empty(nbytes + ALIGNMENT_BYTES, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT_BYTES
+    data: npt.NDArray[Any] = memory[start : start + nbytes]
+    fill(data)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Who holds the arrays of an open index."""
+
+    processes: int
+    """That hold one copy of each array; what is not an array of the index each has for itself."""
+    take: Take
+
+
+ALONE = Holding(1, own_array)

@@ -1,0 +1,245 @@
+"""Arrays that several processes hold once: memory files that one of them fills and all map.
+
+A :class:`SharedArrays` listens on a Unix socket that only its user can reach. A process that wants an array
+connects and says its key. The first one gets an empty memory file to fill, the others wait; the file is then
+sealed, so that nobody can change it any more, and mapped read-only by all. A connection lasts as long as
+its array does: when the last one ends, or its process does, the file is gone. A process that fails or dies
+while it fills leaves that to the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.errors import InvalidArgument, StorageError
+from pageann.storage.arrays import Fill, Holding, own_array
+
+__all__ = ["SharedArrays", "join"]
+
+_MESSAGE_BYTES = 8192
+_HELLO, _FILL, _READY, _DONE = b"H", b"F", b"R", b"D"
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_BACKLOG = 128
+
+
+class _File:
+    """The memory file of one key."""
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.users = 0
+        """Connections that hold it, fill it or wait for it."""
+        self.is_filling = False
+        self.is_ready = False
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+class SharedArrays:
+    """Lets ``processes`` processes open an index in the memory of one: ``pageann.open(..., shared=address)``.
+
+    Made by one process, which need not open anything; the others get its :attr:`address`. Linux only.
+    Raises InvalidArgument, and StorageError where the system refuses.
+    """
+
+    def __init__(self, processes: int) -> None:
+        if processes < 1:
+            raise InvalidArgument(f"processes={processes}: give a number of at least 1")
+        if not hasattr(os, "memfd_create"):
+            raise InvalidArgument("this system has no memory files that processes could share")
+        self.processes = processes
+        self._changed = threading.Condition()
+        self._files: dict[str, _File] = {}
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="pageann-"))  # that only this user can enter
+            self.address = str(self._folder / "arrays")
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(self.address)
+            self._listener.listen(_BACKLOG)
+        except OSError as error:
+            message = f"cannot listen for processes that share memory: {error}"
+            raise StorageError(message, error.errno or 0) from None
+        threading.Thread(target=self._accept, name="pageann-shared", daemon=True).start()
+
+    def stats(self) -> dict[str, int]:
+        """How many arrays are held, and their bytes."""
+        with self._changed:
+            ready = [file for file in self._files.values() if file.is_ready]
+            return {"arrays": len(ready), "bytes": sum(os.fstat(file.fd).st_size for file in ready)}
+
+    def close(self) -> None:
+        """Listen no more. Arrays that processes hold stay theirs."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """One connection, to its end."""
+        with connection, contextlib.suppress(OSError, ValueError, KeyError):
+            connection.sendall(_HELLO + str(self.processes).encode() + b"\n")
+            asked = json.loads(connection.recv(_MESSAGE_BYTES) or b"{}")
+            key, nbytes = str(asked["key"]), int(asked["bytes"])
+            file = self._enter(key)
+            try:
+                self._hand_out(connection, file, nbytes)
+                connection.recv(1)  # nothing comes: the end of the connection is the end of its use
+            finally:
+                self._leave(key, file)
+
+    def _enter(self, key: str) -> _File:
+        with self._changed:
+            file = self._files.setdefault(key, _File())
+            file.users += 1
+            return file
+
+    def _leave(self, key: str, file: _File) -> None:
+        with self._changed:
+            file.users -= 1
+            if file.users == 0:
+                del self._files[key]
+                file.close()
+
+    def _hand_out(self, connection: socket.socket, file: _File, nbytes: int) -> None:
+        """Send the file once it is ready; let this connection fill it if nobody does."""
+        with self._changed:
+            self._changed.wait_for(lambda: file.is_ready or not file.is_filling)
+            fills = not file.is_ready
+            if fills:
+                file.close()
+                file.fd = os.memfd_create("pageann", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                os.ftruncate(file.fd, nbytes)
+                file.is_filling = True
+        if not fills:
+            socket.send_fds(connection, [_READY], [file.fd])
+            return
+        try:
+            socket.send_fds(connection, [_FILL], [file.fd])
+            if connection.recv(1) == _DONE:
+                fcntl.fcntl(file.fd, fcntl.F_ADD_SEALS, _SEALS)
+                file.is_ready = True
+        finally:
+            with self._changed:
+                file.is_filling = False
+                self._changed.notify_all()
+        if file.is_ready:
+            connection.sendall(_READY)
+
+
+class _Mapped:
+    """What the memory of a shared array belongs to: its end unmaps it and ends the connection."""
+
+    def __init__(self, fd: int, nbytes: int, connection: socket.socket) -> None:
+        self._connection = connection
+        self._memory = mmap.mmap(fd, nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
+        address = np.frombuffer(self._memory, np.uint8).ctypes.data
+        # Kernels are compiled for arrays that may be written; none writes to these.
+        self.__array_interface__ = {
+            "data": (address, False), "shape": (nbytes,), "typestr": "|u1", "version": 3,
+        }  # fmt: skip
+
+    def __del__(self) -> None:
+        self._connection.close()
+
+
+def join(address: str) -> Holding:
+    """Take part in what is shared at ``address``, which is given to ``pageann.open``.
+
+    Raises StorageError where nobody listens there.
+    """
+    with _connect(address) as connection:
+        processes = _greeted(connection, address)
+
+    def take(key: str, nbytes: int, fill: Fill) -> npt.NDArray[np.uint8]:
+        return _take(address, key, nbytes, fill) if nbytes else own_array(key, nbytes, fill)
+
+    return Holding(processes, take)
+
+
+def _connect(address: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(address)
+    except OSError as error:
+        connection.close()
+        raise StorageError(
+            f"shared={address!r}: nobody shares memory there ({error.strerror}); "
+            "give the address of a SharedArrays that is open",
+            error.errno or 0,
+        ) from None
+    return connection
+
+
+def _lost(address: str) -> StorageError:
+    return StorageError(f"shared={address!r}: the process that shares memory there has ended; open again")
+
+
+def _greeted(connection: socket.socket, address: str) -> int:
+    """How many processes share, as the other side says first."""
+    said = b""
+    while not said.endswith(b"\n"):
+        part = connection.recv(_MESSAGE_BYTES)
+        if not part:
+            raise _lost(address)
+        said += part
+    return int(said[1:])
+
+
+def _take(address: str, key: str, nbytes: int, fill: Fill) -> npt.NDArray[np.uint8]:
+    connection = _connect(address)
+    try:
+        try:
+            _greeted(connection, address)
+            connection.sendall(json.dumps({"key": key, "bytes": nbytes}).encode())
+            said, fds, _, _ = socket.recv_fds(connection, 1, 1)
+        except OSError:
+            raise _lost(address) from None
+        if not fds:
+            raise _lost(address)
+        try:
+            if said == _FILL:
+                memory = mmap.mmap(fds[0], nbytes)
+                fill(np.frombuffer(memory, np.uint8))
+                memory.close()  # what can be written to cannot be sealed
+                connection.sendall(_DONE)
+                if connection.recv(1) != _READY:
+                    raise _lost(address)
+            return np.asarray(_Mapped(fds[0], nbytes, connection))
+        finally:
+            os.close(fds[0])
+    except BaseException:
+        connection.close()
+        raise
