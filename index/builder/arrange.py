@@ -13,8 +13,8 @@ from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.neighbours import FEW_TREES, LIST_WIDTH, neighbour_lists
 from pageann.index.builder.packing import centroids_of, pack
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
-from pageann.index.builder.trees import gather_rows
+from pageann.index.builder.residency import Pace, Residency
+from pageann.index.builder.trees import GATHER_ROWS, gather_rows
 from pageann.index.kernels.partition import bisect_subtree
 from pageann.index.kernels.scan import LANES
 
@@ -100,10 +100,12 @@ def _cut_groups(
     threads: int,
     residency: Residency | None,
 ) -> None:
+    pace = Pace(residency, GATHER_ROWS)
+
     def piece(bounds: tuple[int, int]) -> None:
         for first, last in ranges(bounds[1] - bounds[0], group_slots):
             low, high = bounds[0] + first, bounds[0] + last
-            block = gather_rows(vectors, order[low:high], residency)
+            block = gather_rows(vectors, order[low:high], pace)
             places = np.arange(high - low, dtype=np.int32)
             keys = np.empty(high - low, np.float32)
             bisect_subtree(block, places, 0, high - low, capacity, capacity, low, seed, keys)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pageann.datasets.truth import Preselection, exact_among
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
-from pageann.index.builder.trees import gather_rows
+from pageann.index.builder.residency import Pace, Residency
+from pageann.index.builder.trees import GATHER_ROWS, gather_rows
 from pageann.index.kernels.neighbours import merge_block
 from pageann.index.kernels.within import RUN
 from pageann.types import Metric
@@ -63,7 +63,7 @@ def draw_sample(
     """Up to SAMPLE_ROWS rows of ``vectors`` (n, dim), and their ``largest_k`` exact neighbours."""
     count = min(SAMPLE_ROWS, len(vectors))
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False)).astype(np.int64)
-    queries = gather_rows(vectors, rows.astype(np.int32), residency).astype(np.float32)
+    queries = gather_rows(vectors, rows.astype(np.int32), Pace(residency, GATHER_ROWS)).astype(np.float32)
     k = max(1, min(largest_k, len(vectors) - 1))
     _, distances = nearest_rows(vectors, queries, k, metric, threads, residency, exclude=rows)
     return Sample(rows, queries, vectors.dtype.kind in "iu", distances)

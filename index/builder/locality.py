@@ -16,7 +16,8 @@ import numpy.typing as npt
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.navigation import INT8_SHIFT, Navigation, navigation_view
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.trees import balanced_order, gather_rows
+from pageann.index.builder.residency import Pace
+from pageann.index.builder.trees import GATHER_ROWS, balanced_order, gather_rows
 from pageann.storage.files import Files
 from pageann.types import Metric
 
@@ -91,8 +92,10 @@ def _copy_given(
     row_bytes = vectors.shape[1] * vectors.itemsize
     file = files.create(path)
 
+    pace = Pace(store.residency, GATHER_ROWS)
+
     def copy(piece: tuple[int, int]) -> None:
-        block = gather_rows(vectors, rows[piece[0] : piece[1]], store.residency)
+        block = gather_rows(vectors, rows[piece[0] : piece[1]], pace)
         file.pwrite(block, piece[0] * row_bytes)
 
     try:

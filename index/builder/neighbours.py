@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.residency import Pace, Residency
-from pageann.index.builder.trees import balanced_order, gather_rows, tree_nodes
+from pageann.index.builder.trees import GATHER_ROWS, balanced_order, gather_rows, tree_nodes
 from pageann.index.kernels.neighbours import merge_tile, refine_rows
 from pageann.index.kernels.within import RUN
 from pageann.storage.files import Files
@@ -37,7 +37,6 @@ debian384: 0.5186 and 0.5185. (0.90 and 0.96, 0.87 and 0.92 of the true twenty a
 """
 _REFINE_WIDTH = 12
 _REFINE_ROWS = 128
-_SCATTER_ROWS = 256
 _TILE_ROWS = 128
 """Of a leaf, whose products are computed together: half a MiB of them."""
 _SEEN_PLACES = 1 << (2 * LIST_WIDTH * (1 + _REFINE_WIDTH)).bit_length()
@@ -64,6 +63,7 @@ class _Job:
         self._threads = threads
         self._done = done
         self._residency = residency
+        self._pace = Pace(residency, GATHER_ROWS)
         self._first_unit = first_unit
         self.rows = len(vectors)
         self.trees = 1 if self.rows <= _LEAF_ROWS else trees
@@ -85,9 +85,9 @@ class _Job:
         The lists are brought into memory for it and back; in mapped files a few at a time. Products of a
         few rows with all that come behind them stay near the processor until they have been looked at.
         """
-        block = _centred(gather_rows(self._vectors, members, self._residency))
+        block = _centred(gather_rows(self._vectors, members, self._pace))
         count = len(block)
-        near, gaps = (gather_rows(lists, members, self._residency) for lists in (ids, distances))
+        near, gaps = (gather_rows(lists, members, self._pace) for lists in (ids, distances))
         norms, limits = np.zeros((2, count + RUN), np.float32)
         norms[:count] = np.einsum("ij,ij->i", block, block)
         limits[:count] = gaps[:, -1]
@@ -95,14 +95,9 @@ class _Job:
             products = np.zeros((last - first, count - first + RUN), np.float32)
             np.matmul(block[first:last], block[first:].T, out=products[:, : count - first])
             merge_tile(products, norms, limits, first, members, near, gaps)
-        for first, last in ranges(count, _SCATTER_ROWS if self._residency is not None else count):
+        for first, last in self._pace.runs(0, count):
             ids[members[first:last]] = near[first:last]
             distances[members[first:last]] = gaps[first:last]
-            self._check()
-
-    def _check(self) -> None:
-        if self._residency is not None:
-            self._residency.check()
 
     def join(self, tree: int, ids: npt.NDArray[np.int32], distances: npt.NDArray[np.float32]) -> None:
         """Merge all pairs of the leaves of one tree into the lists."""

@@ -25,8 +25,7 @@ __all__ = ["Pace", "Residency", "give_back_memory", "reserve_file"]
 
 _STATM = "/proc/self/statm"
 _DROP_SHARE = 0.85
-"""Of the limit at which files are dropped: between two checks a thread may touch some 20 MiB, since the
-kernel maps 64 KiB around each place that is read."""
+"""Of the limit at which files are dropped: between two checks a thread may touch some 20 MiB."""
 _RUNTIME_BYTES = 100 << 20
 """What kernels and libraries that a build loads take; they are no part of the budget."""
 _LEAST_DROP_BYTES = 8 << 20
@@ -110,9 +109,9 @@ class Residency:
 class Pace:
     """Cuts work on mapped files into runs short enough that what one touches fits the room that is left.
 
-    How much a row touches depends on the data: the kernel maps 64 KiB around each place, and neighbours
-    may lie anywhere. So it is measured, run by run. Shared by threads; which runs there are must not
-    matter to what is computed.
+    How much a row touches depends on the data, for neighbours may lie anywhere, and on the kernel, which maps
+    64 KiB around each place or, since Linux 6.18, up to 2 MiB. So it is measured, run by run. Shared by
+    threads; which runs there are must not matter to what is computed.
     """
 
     def __init__(self, residency: Residency | None, most: int) -> None:

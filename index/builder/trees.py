@@ -14,10 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.parallel import ranges, run_pieces
-from pageann.index.builder.residency import Residency
-from pageann.index.kernels.partition import bisect_subtree, node_direction, project_rows, split_rows
+from pageann.index.builder.residency import Pace, Residency
+from pageann.index.kernels.partition import (
+    bisect_subtree,
+    node_direction,
+    project_rows,
+    sample_node,
+    split_rows,
+)
 
-__all__ = ["SUBTREE_BYTES", "balanced_order", "gather_rows", "subtree_rows", "tree_nodes"]
+__all__ = ["GATHER_ROWS", "SUBTREE_BYTES", "balanced_order", "gather_rows", "subtree_rows", "tree_nodes"]
 
 Rows = npt.NDArray[np.int32]
 
@@ -26,8 +32,8 @@ SUBTREE_BYTES = 8 << 20
 _LEAST_SUBTREE_ROWS = 2048
 _MOST_SUBTREE_ROWS = 65_536
 _CHUNK_BYTES = 512 << 10
-_GATHER_ROWS = 256
-"""Rows of a mapped file that are read between two checks: the kernel maps 64 KiB around each."""
+GATHER_ROWS = 256
+"""Most rows of a mapped file that are read between two checks of what is resident."""
 
 
 def tree_nodes(rows: int, unit: int, leaf: int) -> list[tuple[int, int]]:
@@ -55,15 +61,11 @@ def subtree_rows(vectors: npt.NDArray[Any], unit: int, leaf: int) -> int:
     return max(unit, leaf, min(max(fitting, _LEAST_SUBTREE_ROWS), _MOST_SUBTREE_ROWS))
 
 
-def gather_rows(
-    vectors: npt.NDArray[Any], rows: Rows, residency: Residency | None = None
-) -> npt.NDArray[Any]:
-    """``vectors[rows]`` in memory, read in chunks."""
+def gather_rows(vectors: npt.NDArray[Any], rows: Rows, pace: Pace | None = None) -> npt.NDArray[Any]:
+    """``vectors[rows]`` in memory, read in runs."""
     block = np.empty((len(rows), vectors.shape[1]), vectors.dtype)
-    for first, last in ranges(len(rows), _GATHER_ROWS if residency is not None else max(1, len(rows))):
+    for first, last in [(0, len(rows))] if pace is None else pace.runs(0, len(rows)):
         block[first:last] = vectors[rows[first:last]]
-        if residency is not None:
-            residency.check()
     return block
 
 
@@ -88,10 +90,11 @@ def balanced_order(
     rows = np.arange(len(vectors), dtype=np.int32)
     most = most_gathered or subtree_rows(vectors, unit, leaf)
     small = _cut_large(vectors, rows, unit, most, seed, threads, residency)
+    pace = Pace(residency, GATHER_ROWS)
 
     def finish(node: tuple[int, int]) -> None:
         low, high = node
-        block = gather_rows(vectors, rows[low:high], residency)
+        block = gather_rows(vectors, rows[low:high], pace)
         order = np.arange(high - low, dtype=np.int32)
         keys = np.empty(high - low, np.float32)
         bisect_subtree(block, order, 0, high - low, unit, leaf, low, seed, keys)
@@ -139,7 +142,11 @@ def _project(
 ) -> None:
     low, high = node
     direction = np.empty(vectors.shape[1], np.float32)
-    node_direction(vectors, rows, low, high, 0, seed, direction)
+    state = np.empty(1, np.uint64)
+    picked = sample_node(rows, low, high, 0, seed, state)
+    # gathered, since rows of a mapped file that lie apart make much of it resident
+    sample = gather_rows(vectors, picked, Pace(residency, GATHER_ROWS))
+    node_direction(sample, np.arange(len(sample), dtype=np.int32), state, direction)
     step = max(1, _CHUNK_BYTES // max(1, vectors.shape[1] * vectors.itemsize))
 
     def chunk(piece: tuple[int, int]) -> None:

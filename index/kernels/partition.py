@@ -13,7 +13,14 @@ from pageann.index.kernels.pool import select_smallest
 from pageann.index.kernels.vectors import dot, squared_distance
 from pageann.jit import FAST, kernel
 
-__all__ = ["bisect_node", "bisect_subtree", "node_direction", "project_rows", "split_rows"]
+__all__ = [
+    "bisect_node",
+    "bisect_subtree",
+    "node_direction",
+    "project_rows",
+    "sample_node",
+    "split_rows",
+]
 
 _SAMPLE_ROWS = 1024
 _TWO_MEANS_ROUNDS = 5
@@ -30,14 +37,35 @@ def _next_random(state: np.ndarray) -> Any:
     return np.int64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33))
 
 
-@kernel(fastmath=FAST)
-def _two_means_direction(vectors, rows, low, high, state, sample, keys, direction):  # type: ignore[no-untyped-def]
-    """Write into ``direction`` the line between two balanced means of a sample of the node."""
+@kernel
+def sample_node(rows, low, high, base, seed, state):  # type: ignore[no-untyped-def]
+    """Up to _SAMPLE_ROWS of ``rows[low:high]``, for the direction along which they are cut.
+
+    They follow from ``seed`` and from the place of the node in the whole, ``base + low`` to ``base +
+    high``, not from who draws them; ``state`` uint64[1] is left for :func:`node_direction`.
+    """
+    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(base + low) * np.uint64(
+        0xD1B54A32D192ED03
+    )
+    state[0] ^= np.uint64(base + high) * np.uint64(0x8CB92BA72F3D8DD7)
+    state[0] |= np.uint64(1)
+    for _ in range(4):
+        _next_random(state)
     count = high - low
-    size = min(count, sample.shape[0])
-    for i in range(size):
-        pick = low + (i if size == count else _next_random(state) % count)
-        sample[i] = rows[pick]
+    sample = np.empty(min(_SAMPLE_ROWS, count), rows.dtype)
+    for i in range(sample.shape[0]):
+        sample[i] = rows[low + (i if sample.shape[0] == count else _next_random(state) % count)]
+    return sample
+
+
+@kernel(fastmath=FAST)
+def node_direction(vectors, sample, state, direction):  # type: ignore[no-untyped-def]
+    """Write into ``direction`` float32 (dim,) the line between two balanced means of rows ``sample``.
+
+    ``sample`` is reordered.
+    """
+    size = sample.shape[0]
+    keys = np.empty(size, np.float32)
     dim = vectors.shape[1]
     start = sample[_next_random(state) % size]
     farthest = start
@@ -95,26 +123,6 @@ def _select_key(keys, count, rank):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def node_direction(vectors, rows, low, high, base, seed, direction):  # type: ignore[no-untyped-def]
-    """Write the line along which ``rows[low:high]`` is to be cut into ``direction`` float32 (dim,).
-
-    It follows from ``seed``, from the place of the node in the whole, ``base + low`` to
-    ``base + high``, and from a sample of its rows, not from who computes it.
-    """
-    state = np.empty(1, np.uint64)
-    state[0] = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(base + low) * np.uint64(
-        0xD1B54A32D192ED03
-    )
-    state[0] ^= np.uint64(base + high) * np.uint64(0x8CB92BA72F3D8DD7)
-    state[0] |= np.uint64(1)
-    for _ in range(4):
-        _next_random(state)
-    sample = np.empty(min(_SAMPLE_ROWS, high - low), rows.dtype)
-    sample_keys = np.empty(sample.shape[0], np.float32)
-    _two_means_direction(vectors, rows, low, high, state, sample, sample_keys, direction)
-
-
-@kernel
 def project_rows(vectors, rows, first, last, direction, keys):  # type: ignore[no-untyped-def]
     """Products of ``rows[first:last]`` with ``direction`` into ``keys[first:last]``."""
     for i in range(first, last):
@@ -159,10 +167,12 @@ def split_rows(rows, keys, low, high, left):  # type: ignore[no-untyped-def]
 def bisect_node(vectors, rows, low, high, left, base, seed, keys):  # type: ignore[no-untyped-def]
     """Reorder ``rows[low:high]`` so that its first ``left`` lie on one side of a two-means plane.
 
-    ``rows`` int32, ``keys`` float32 scratch as long as ``rows``; ``base`` as in :func:`node_direction`.
+    ``rows`` int32, ``keys`` float32 scratch as long as ``rows``; ``base`` as in :func:`sample_node`.
     """
     direction = np.empty(vectors.shape[1], np.float32)
-    node_direction(vectors, rows, low, high, base, seed, direction)
+    state = np.empty(1, np.uint64)
+    sample = sample_node(rows, low, high, base, seed, state)
+    node_direction(vectors, sample, state, direction)
     project_rows(vectors, rows, low, high, direction, keys)
     split_rows(rows, keys, low, high, left)
 
