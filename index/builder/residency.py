@@ -49,7 +49,8 @@ class Residency:
 
     def __init__(self, limit_bytes: int) -> None:
         self._mappings: list[weakref.ref[mmap.mmap]] = []
-        resident_bytes, file_bytes = _resident_bytes()
+        self._statm = _Statm()
+        resident_bytes, file_bytes = self._statm.resident_bytes()
         self._most_bytes = resident_bytes + _RUNTIME_BYTES + int(_DROP_SHARE * limit_bytes)
         self._most_file_bytes = file_bytes + _LEAST_DROP_BYTES
         self._works = resident_bytes > 0 and hasattr(mmap, "MADV_DONTNEED")
@@ -85,10 +86,10 @@ class Residency:
         """(by how much the process may grow before mappings are dropped, what is mapped); drops if needed."""
         if not self._works:
             return _ENDLESS_BYTES, 0
-        resident_bytes, file_bytes = _resident_bytes()
+        resident_bytes, file_bytes = self._statm.resident_bytes()
         if resident_bytes > self._most_bytes and file_bytes > self._most_file_bytes:
             self.drop()
-            resident_bytes, file_bytes = _resident_bytes()
+            resident_bytes, file_bytes = self._statm.resident_bytes()
         return max(0, self._most_bytes - resident_bytes), file_bytes
 
     def make_room(self, size_bytes: int) -> None:
@@ -152,11 +153,22 @@ def give_back_memory() -> None:
         trim(0)
 
 
-def _resident_bytes() -> tuple[int, int]:
-    """Resident set of this process, and its part that belongs to files; 0 where the system does not say."""
-    try:
-        with open(_STATM, "rb") as file:
-            fields = file.read().split()
-        return int(fields[1]) * mmap.PAGESIZE, int(fields[2]) * mmap.PAGESIZE
-    except (OSError, ValueError, IndexError):
-        return 0, 0
+class _Statm:
+    """What the system says of the memory of this process; kept open, since opening it costs most of a look."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self._fd = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+
+    def resident_bytes(self) -> tuple[int, int]:
+        """Resident set, and its part that belongs to files; 0 where the system does not say."""
+        try:
+            fields = os.pread(self._fd, 256, 0).split()
+            return int(fields[1]) * mmap.PAGESIZE, int(fields[2]) * mmap.PAGESIZE
+        except (OSError, ValueError, IndexError):
+            return 0, 0
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
