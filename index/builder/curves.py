@@ -21,6 +21,8 @@ __all__ = ["SCAN_SLOTS", "Care", "Meter", "best_scan", "scan_choices"]
 
 SCAN_SLOTS = (300.0, 450.0, 600.0, 900.0)
 _MOST_EFFORT = 600
+_MOST_EFFORT_OF_K = 10
+"""Times k."""
 _MOST_READS = 500.0
 """Of a query: points beyond cost more time than they are worth."""
 _ENOUGH_RECALL = 0.995
@@ -103,13 +105,13 @@ class Meter:
 
     def curve(self, tuning: Tuning, k: int) -> Curve:
         """Points up to a recall that hardly anybody asks to exceed."""
-        most = min(_MOST_EFFORT, self._segment.entry.rows)
+        most = min(max(_MOST_EFFORT, _MOST_EFFORT_OF_K * k), self._segment.entry.rows)
         points = [self.point(tuning, k, _first_effort(k))]
         while points[-1].recall < _ENOUGH_RECALL and points[-1].reads < _MOST_READS:
             if points[-1].effort >= most:
                 break
             effort = _next_effort(points[-1].effort, self._growth(points))
-            points.append(self.point(tuning, k, effort))
+            points.append(self.point(tuning, k, min(effort, most)))
         return Curve(k, self._segment.residence.code_bytes, tuple(points))
 
     def _growth(self, points: list[CurvePoint]) -> float:

@@ -154,7 +154,7 @@ def give_back_memory() -> None:
 
 
 class _Statm:
-    """What the system says of the memory of this process; kept open, since opening it costs most of a look."""
+    """What the system says of the memory of this process, in a file that stays open: looks are many."""
 
     def __init__(self) -> None:
         self._fd = -1

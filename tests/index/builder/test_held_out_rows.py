@@ -18,7 +18,7 @@ LARGEST_K = 100
 def test_truth_is_that_of_an_exact_scan(metric: Metric, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several blocks of rows and several tiles of queries, on one thread and on three."""
     monkeypatch.setattr(heldout, "SAMPLE_ROWS", 45)
-    monkeypatch.setattr(heldout, "_TILE_QUERIES", 20)
+    monkeypatch.setattr(heldout, "_MOST_TILE_QUERIES", 20)
     monkeypatch.setattr(heldout, "_BLOCK_BYTES", 4 * 24 * 300)
     base, _ = clustered(2500, 24, dtype=dtype, queries=0, seed=3)
     sample = heldout.draw_sample(base, metric, 5, 3, LARGEST_K)
