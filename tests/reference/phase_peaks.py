@@ -1,14 +1,16 @@
-"""The largest resident set of each phase of a build, as the kernel counts it: samples miss short peaks.
+"""Time, processor time and largest resident set of each phase of a build.
 
     python -m tests.reference.phase_peaks INPUT INDEX [--metric l2] [--memory 30%] [--build-memory 512MiB]
 
-The kernel's high-water mark is read and reset (``/proc/self/clear_refs``) whenever a phase reports progress.
+The kernel's high-water mark is read and reset (``/proc/self/clear_refs``) whenever a phase reports progress:
+samples of the resident set miss short peaks.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import time
 from pathlib import Path
 
 import pageann
@@ -19,14 +21,11 @@ __all__ = ["take_peak"]
 _RESET_HIGH_WATER_MARK = "5"
 
 
-def take_peak() -> tuple[int, int]:
-    """(largest resident set since the last call, private memory now), in bytes."""
+def take_peak() -> int:
+    """The largest resident set since the last call, in bytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     Path("/proc/self/clear_refs").write_text(_RESET_HIGH_WATER_MARK, encoding="ascii")
-    peak, private = (
-        int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) << 10 for name in ("VmHWM", "RssAnon")
-    )
-    return peak, private
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
 
 
 def main() -> None:
@@ -38,14 +37,17 @@ def main() -> None:
     parser.add_argument("--memory", default="30%")
     parser.add_argument("--build-memory")
     arguments = parser.parse_args()
-    peaks: dict[str, tuple[int, int, float]] = {}
+    peaks: dict[str, int] = {}
+    cpu_seconds: dict[str, float] = {}
+    running, last = "", time.process_time()
 
     def note(progress: Progress) -> bool:
-        peak, private = take_peak()
-        most, most_private, at = peaks.get(progress.phase, (0, 0, 0.0))
-        if peak > most:
-            most, at = peak, progress.fraction
-        peaks[progress.phase] = most, max(most_private, private), at
+        """What happened since the last event belongs to the phase that was running then."""
+        nonlocal running, last
+        peak, now = take_peak(), time.process_time()
+        peaks[running] = max(peaks.get(running, 0), peak)
+        cpu_seconds[running] = cpu_seconds.get(running, 0.0) + now - last
+        running, last = progress.phase, now
         return True
 
     report = pageann.build(
@@ -57,9 +59,9 @@ def main() -> None:
         progress=note,
         replace=True,
     )
-    for phase, (most, private, at) in peaks.items():
-        print(f"{phase:12} {most >> 20:6} MiB at {at:.3f}, {private >> 20} MiB private when it reported")
-    print(f"{report.seconds:.1f} s")
+    for phase, seconds in report.phases:
+        print(f"{phase:12} {seconds:7.1f} s {cpu_seconds[phase]:7.1f} s of CPU {peaks[phase] >> 20:6} MiB")
+    print(f"{'all':12} {report.seconds:7.1f} s {sum(cpu_seconds.values()):7.1f} s of CPU")
 
 
 if __name__ == "__main__":
