@@ -32,7 +32,6 @@ __all__ = ["SharedArrays", "join"]
 
 _MESSAGE_BYTES = 8192
 _HELLO, _FILL, _READY, _DONE = b"H", b"F", b"R", b"D"
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _BACKLOG = 128
 
 
@@ -149,7 +148,7 @@ class SharedArrays:
         try:
             socket.send_fds(connection, [_FILL], [file.fd])
             if connection.recv(1) == _DONE:
-                fcntl.fcntl(file.fd, fcntl.F_ADD_SEALS, _SEALS)
+                _seal(file.fd)
                 file.is_ready = True
         finally:
             with self._changed:
@@ -173,6 +172,12 @@ class _Mapped:
 
     def __del__(self) -> None:
         self._connection.close()
+
+
+def _seal(fd: int) -> None:
+    """Let nobody change a memory file any more; OSError while somebody has it mapped to write."""
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
 
 
 def join(address: str) -> Holding:
