@@ -54,7 +54,11 @@ def _exercise(folder: Path, dtype: str, has_all_ways: bool) -> None:
     options = BuildOptions(Metric.L2, parse_bytes(_MEMORY), 0, None, None, 0, 1, True)
     build_index(open_vectors(vectors), path, None, options)
     _search(OpenedIndex.open(path, None, "auto", 1), vectors, has_all_ways)
-    _arrange_many(vectors, folder)
+    navigation = vectors.astype(np.uint8 if vectors.itemsize == 1 else np.float32)
+    balanced_order(navigation, 1, 1, 0, 1, most_gathered=_NODE_ROWS)  # as only inputs of many rows are cut
+    if has_all_ways:
+        ids, _ = neighbour_lists(vectors.astype(np.float32), 0, 1)
+        lists_both_ways(ids, 1, folder, Residency(_ROOM_BYTES))
 
 
 def _search(index: OpenedIndex, vectors: npt.NDArray[Any], has_all_ways: bool) -> None:
@@ -68,11 +72,3 @@ def _search(index: OpenedIndex, vectors: npt.NDArray[Any], has_all_ways: bool) -
             index.doctor()
     finally:
         index.close()
-
-
-def _arrange_many(vectors: npt.NDArray[Any], folder: Path) -> None:
-    """What only inputs of many rows ask for, or budgets that hold no codes of all of them."""
-    navigation = vectors.astype(np.uint8 if vectors.itemsize == 1 else np.float32)
-    balanced_order(navigation, 1, 1, 0, 1, most_gathered=_NODE_ROWS)
-    ids, _ = neighbour_lists(vectors.astype(np.float32), 0, 1)
-    lists_both_ways(ids, 1, folder, Residency(_ROOM_BYTES))

@@ -121,17 +121,13 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         return cls(py_func.__code__.co_firstlineno, py_file)
 
 
-class _InnerLocator(_Locator):
-    def get_disambiguator(self) -> str:
-        return f"{super().get_disambiguator()}-inner"
-
-
 class _CacheImplementation(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [_Locator]
 
 
-class _InnerCacheImplementation(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_InnerLocator]
+class _InnerCacheImplementation(_CacheImplementation):
+    def get_filename_base(self, fullname: str, abiflags: str) -> str:
+        return f"{super().get_filename_base(fullname, abiflags)}-inner"
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]

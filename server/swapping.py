@@ -127,6 +127,7 @@ class ServedIndex:
     async def _grow(self, old: OpenVersion, bridge: OpenVersion) -> None:
         """Once ``old`` has gone, put the same version as ``bridge`` in its place, in the whole budget."""
         await self._retire(old)
+        del old  # and its memory, before there is more
         try:
             full = await self._open(self._options.memory)
         except Exception as error:  # such as one published since, and damaged: the bridge goes on

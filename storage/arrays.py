@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ALIGNMENT_BYTES", "ALONE", "Fill", "Holding", "Take", "own_array"]
+__all__ = ["ALIGNMENT_BYTES", "ALONE", "Fill", "Holding", "Take", "file_key", "own_array"]
 
 ALIGNMENT_BYTES = 64
 """Of the address of every array."""
@@ -18,6 +20,12 @@ Fill = Callable[[npt.NDArray[np.uint8]], None]
 """Writes the bytes of an array; raises where they cannot be had, or are not as they should be."""
 Take = Callable[[str, int, Fill], npt.NDArray[np.uint8]]
 """(key, bytes, fill) -> uint8 (bytes,): equal keys stand for equal bytes."""
+
+
+def file_key(file: int | Path) -> str:
+    """What stands for the content of a file, whatever way leads to it: files of an index never change."""
+    found = os.stat(file)
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
 def own_array(key: str, nbytes: int, fill: Fill) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pageann.errors import DamagedIndex, FormatTooNew, InvalidArgument
-from pageann.storage.arrays import Take, own_array
+from pageann.storage.arrays import Take, file_key, own_array
 from pageann.storage.canonical import canonical_json
 from pageann.storage.checksum import crc32c, crc32c_combine
 from pageann.storage.files import Files, flat_view, storage_errors
@@ -227,7 +227,7 @@ class Bundle:
                 crc = self._read_part(view[done : done + _READ_BYTES], entry.offset + done, crc)
             self._demand(crc, entry, name)
 
-        data = take(f"{self.path}:{name}:{entry.crc32c:08x}", entry.bytes, fill)
+        data = take(f"{file_key(self._fd)}:{name}", entry.bytes, fill)
         return data.view(entry.dtype).reshape(entry.shape)
 
     def check(self, name: str) -> None:

@@ -1,8 +1,8 @@
 """CRC32C (Castagnoli), the checksum of every byte on disk.
 
 :func:`crc32c` is for Python, and :func:`crc32c_combine` joins the checksums of two neighbours without
-reading them again. Kernels have a way of their own, ``checksum_kernels``: opening an index takes none
-of them, for loading the first one costs a process more time than all the rest of opening.
+reading them again. Kernels have a way of their own, ``checksum_kernels``. Where no pages are pinned, opening
+an index calls none of them: to load the first one costs a process more time than all the rest of opening.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ __all__ = [
     "code_vectors",
     "group_spreads",
     "lane_major",
-    "sample_rows",
+    "training_bytes",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -43,7 +43,7 @@ Bytes = npt.NDArray[np.uint8]
 _SAMPLE_ROWS = 65_536
 _SAMPLE_BYTES = 32 << 20
 _LEAST_SAMPLE_ROWS = 4096
-_TRAINING_COPIES = 3
+_TRAINING_COPIES = 4
 _BLOCK_BYTES = 1 << 20
 _LEAST_ERROR_SHARE = 0.02
 _TINY = 1e-30
@@ -103,9 +103,9 @@ def sample_rows(dim: int) -> int:
     return min(_SAMPLE_ROWS, max(_LEAST_SAMPLE_ROWS, _SAMPLE_BYTES // (4 * dim)))
 
 
-def training_bytes(dim: int) -> int:
+def training_bytes(rows: int, dim: int) -> int:
     """What it takes to train codes of ``dim`` elements: the sample, as given and rotated, and its codes."""
-    return _TRAINING_COPIES * 4 * dim * sample_rows(dim)
+    return _TRAINING_COPIES * 4 * dim * min(rows, sample_rows(dim))
 
 
 def _block_rows(navigation: Navigation) -> int:
@@ -165,7 +165,7 @@ def code_router(
 ) -> RouterCodes:
     """Train on the groups' centroids and code the centroids of every level."""
     if residency is not None:
-        residency.make_room(arrangement.centroids.nbytes + training_bytes(arrangement.centroids.shape[1]))
+        residency.make_room(arrangement.centroids.nbytes + training_bytes(*arrangement.centroids.shape))
     quantizer = train_quantizer(arrangement.centroids, code_bytes, rotate=rotate, seed=seed, threads=threads)
     levels = level_centroids(arrangement.centroids)
     coded = np.empty_like(arrangement.centroids)
@@ -249,7 +249,7 @@ def code_vectors(
         return codes, np.asarray(values - known, np.float32), errors
 
     if residency is not None:
-        residency.make_room(training_bytes(navigation.array.shape[1]))
+        residency.make_room(training_bytes(*navigation.array.shape))
     sample_residuals = residuals(sample)
     quantizer = train_quantizer(sample_residuals, code_bytes, rotate=rotate, seed=seed, threads=threads)
     offset = None if queries is None else quantizer.rotate(queries.offset[None, :])[0]

@@ -48,7 +48,7 @@ class Care:
     rows: int
     """Of the sample."""
     growth: float
-    """Of the effort, from point to point."""
+    """Of the effort, from point to point, at least."""
     look_rows: int = 0
     """Rows that are enough outside the recalls that are usually asked for; 0: no fewer."""
     look_growth: float = 0.0

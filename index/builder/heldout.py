@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float32]
 SAMPLE_ROWS = 1000
 _MOST_TILE_QUERIES = 500
 """Blocks of vectors are made ready once for a tile."""
+_PRODUCT_BYTES = 8 << 20
+_MOST_BLOCK_ROWS = 8192
 _BLOCK_BYTES = 2 << 20
 _SLACK = 32
 """Candidates beyond k, so that rounding rarely calls for another look."""
@@ -82,7 +84,7 @@ def nearest_rows(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """(rows (q, k), distances (q, k)): the exact neighbours of ``queries``, ascending.
 
-    ``exclude`` (q,) names a row to leave out of each answer. Memory: some 6 MiB a thread beside the answer.
+    ``exclude`` (q,) names a row to leave out of each answer. Memory: some 12 MiB a thread beside the answer.
     """
     count = len(queries)
     ids, distances = np.empty((count, k), np.int64), np.empty((count, k))
@@ -94,8 +96,14 @@ def nearest_rows(
         answer = exact_among(vectors, queries[part], k, metric, found, exclude=left_out[part])
         ids[part], distances[part] = answer
 
-    run_pieces(tile, ranges(count, min(_MOST_TILE_QUERIES, max(1, -(-count // threads)))), threads)
+    most = min(_MOST_TILE_QUERIES, -(-count // threads), _PRODUCT_BYTES // (4 * _block_rows(vectors)))
+    run_pieces(tile, ranges(count, max(1, most)), threads)
     return ids, distances
+
+
+def _block_rows(vectors: npt.NDArray[Any]) -> int:
+    """Vectors that are looked at together: some 2 MiB of them as float32."""
+    return int(min(_MOST_BLOCK_ROWS, max(RUN, _BLOCK_BYTES // (4 * vectors.shape[1]))))
 
 
 def _unit(block: Floats) -> Floats:
@@ -111,7 +119,7 @@ def _preselect(
     points = _unit(queries) if unit else queries
     ids = np.full((len(points), wanted), -1, np.int32)
     best = np.full((len(points), wanted), np.inf, np.float32)
-    rows = max(RUN, _BLOCK_BYTES // (4 * vectors.shape[1]))
+    rows = _block_rows(vectors)
     products = np.zeros((len(points), rows + RUN), np.float32)
     norms, limits = np.zeros(rows + RUN, np.float32), np.full(rows + RUN, -np.inf, np.float32)
     largest = 0.0

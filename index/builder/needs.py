@@ -15,7 +15,7 @@ import numpy as np
 from pageann.errors import BudgetTooSmall, StorageError
 from pageann.index.builder.arrange import ordering_bytes
 from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
-from pageann.index.builder.coding import sample_rows
+from pageann.index.builder.coding import training_bytes
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.neighbours import LIST_WIDTH
 from pageann.index.builder.options import BuildOptions
@@ -33,9 +33,8 @@ _ROW_BYTES = 28
 """Order, slots, norms, keys and proposals, while pages are packed."""
 _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
 _TREE_ROW_BYTES = LIST_WIDTH * 8
-_TRAINING_COPIES = 4
-_CODING_COPIES = 5
-"""Of the sample that codes are trained on, as far as they were seen to be resident."""
+_CODING_SHARE = 1.25
+"""Of what training takes, as far as it was seen to be resident."""
 _RUNTIME_BYTES = 100 << 20
 """Kernels and libraries that are loaded while a build runs."""
 _KEPT_SHARE = 0.85
@@ -66,7 +65,7 @@ def build_needs(
     navigation = rows * dim * (1 if narrow else 4)
     shape = plan.shape
     groups = shape.group_count(rows)
-    training = _TRAINING_COPIES * 4 * dim * min(rows, sample_rows(dim))
+    training = training_bytes(rows, dim)
     packing = rows * _ROW_BYTES + ordering_bytes(groups, dim)
     buffers = options.threads * min(_THREAD_BYTES, 4 * navigation)
     memory = max(packing, training + 8 * rows, memory_bytes) + buffers + _WINDOW_BYTES
@@ -81,7 +80,7 @@ def build_needs(
     disk = copies + max(navigation if converted else 0, lists, late)
     mapped = raw + copies + _TREE_ROW_BYTES // 2 * rows
     ordered = 8 * rows + 4 * dim * groups
-    coding = codes + ordered + _CODING_COPIES * training // _TRAINING_COPIES
+    coding = codes + ordered + int(_CODING_SHARE * training)
     joining = _TREE_ROW_BYTES // 2 * rows + buffers
     return Needs(memory, disk, index, mapped + max(coding, joining))
 

@@ -31,7 +31,7 @@ from pageann.index.segment_files import (
     Shape,
     codes_file,
 )
-from pageann.storage.arrays import Take, own_array
+from pageann.storage.arrays import Take, file_key, own_array
 from pageann.storage.bundle import Bundle
 from pageann.storage.checksum import crc32c
 from pageann.storage.format import PageLayout
@@ -265,7 +265,7 @@ class _Loading:
             index[:] = -1
             index[pins] = np.arange(len(pins), dtype=np.int32)
 
-        key = f"{self.folder}:pins:{self.entry.tag:016x}:{crc32c(pins):08x}"
+        key = f"{file_key(self.files[PAGES_FILE].fd)}:pins:{crc32c(pins):08x}"
         return self.take(key, 4 * page_count, fill).view(np.int32)
 
     def _read_quantizer(self, bundle: Bundle, prefix: str) -> int:

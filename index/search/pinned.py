@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pageann.errors import DamagedIndex
 from pageann.index.kernels.scan import LANES
-from pageann.storage.arrays import Take, own_array
+from pageann.storage.arrays import Take, file_key, own_array
 from pageann.storage.checksum import crc32c
 from pageann.storage.files import flat_view, storage_errors
 from pageann.storage.format import FLAGS_OFFSET, VECTOR_COUNT_OFFSET, PageLayout
@@ -75,5 +75,6 @@ def read_pinned(
                 _check(path, layout, rows, first, pinned[place].reshape(count, layout.page_bytes))
                 done += count
 
-    key = f"{path}:pages:{layout.tag:016x}:{crc32c(numbers):08x}"
+    with storage_errors("read", path):
+        key = f"{file_key(path)}:pages:{crc32c(numbers):08x}"
     return take(key, len(numbers) * layout.page_bytes + LANES, fill)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pageann.errors import DamagedIndex
 from pageann.index.ids_file import Section
 from pageann.index.search.page_reads import PageSource, Reads
-from pageann.storage.arrays import Take, own_array
+from pageann.storage.arrays import Take, file_key, own_array
 from pageann.storage.format import PAGE_HEADER_BYTES
 from pageann.storage.io.files import open_for_reading
 from pageann.storage.pagefile import read_page_file_header
@@ -73,8 +73,7 @@ class RawPages:
                 part[:] = payload[: part.size]
                 at += part.size
 
-        key = f"{self.path}:{self.layout.tag:016x}:{section.offset}"
-        return take(key, section.bytes, fill).view(section.dtype)
+        return take(f"{file_key(self._file.fd)}:{section.offset}", section.bytes, fill).view(section.dtype)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -55,6 +55,7 @@ class Lease:
         self._lock = threading.Lock()
         self._users = 0
         self._given_up = False
+        self._made_in = fork.generation()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -70,9 +71,9 @@ class Lease:
             self._close()
 
     def give_up(self) -> None:
-        """Close it now, or leave that to its last user."""
+        """Close it now, or leave that to its last user; a forked child has none of them."""
         with self._lock:
             self._given_up = True
-            is_unused = self._users == 0
+            is_unused = self._users == 0 or self._made_in != fork.generation()
         if is_unused:
             self._close()

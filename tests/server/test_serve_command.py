@@ -83,6 +83,12 @@ def children_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+def memory_files_of(pid: int) -> set[str]:
+    """Inodes of the shared memory files that a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split()[4] for line in lines if "memfd:pageann" in line}
+
+
 def uptime_seconds(pid: int) -> float:
     """How long a process has run."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
@@ -94,6 +100,8 @@ def test_workers_end_with_their_parent(sample: Sample) -> None:
     with Served(*arguments, "--threads", "1") as program:
         program.says("listening on", times=2)
         children = [int(line) for line in children_of(program.process.pid)]
+        first, second = (memory_files_of(child) for child in children)
+        assert first == second != set(), "they hold the index once"
         program.process.kill()
         program.process.wait()
 

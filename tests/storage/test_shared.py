@@ -6,6 +6,7 @@ has died; a memory file that outlives all who map it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from pageann import InvalidArgument, SharedArrays, StorageError
+from pageann.storage.arrays import file_key
 from pageann.storage.shared import join
 
 DYING = """
@@ -43,6 +45,15 @@ def eventually(holds: Callable[[], bool]) -> None:
         gc.collect()
         time.sleep(0.01)
     raise AssertionError("it did not come about")
+
+
+def memory_files() -> int:
+    """Descriptors of memory files that this process has."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            found += "memfd:pageann" in os.readlink(f"/proc/self/fd/{name}")
+    return found
 
 
 def filling(value: int, calls: list[int]) -> Callable[[Any], None]:
@@ -141,3 +152,68 @@ def test_what_cannot_be() -> None:
         SharedArrays(0)
     with pytest.raises(StorageError, match="nobody shares memory there"):
         join("/nowhere/arrays")
+
+
+CROWDED = """
+import resource, socket, time
+from pageann import SharedArrays
+from pageann.storage.shared import join
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+with SharedArrays(2) as shared:
+    crowd = []
+    try:
+        while True:
+            crowd.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            crowd[-1].connect(shared.address)
+    except OSError:
+        pass
+    time.sleep(0.3)
+    for connection in crowd:
+        connection.close()
+    print(join(shared.address).take("key", 100, lambda data: data.fill(4)).sum())
+"""
+
+
+def test_a_shortage_of_descriptors_passes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CROWDED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("400\n", 0), done.stderr
+
+
+def test_a_refusal_says_why() -> None:
+    with SharedArrays(2) as shared, pytest.raises(StorageError, match="no memory file is to be had there: "):
+        join(shared.address).take("key", -5, lambda data: None)
+
+
+def test_a_forked_child_keeps_nothing_and_ends_nothing() -> None:
+    with SharedArrays(2) as shared:
+        array = join(shared.address).take("key", 5000, filling(1, []))
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            shared.close()
+            os.write(send, str(memory_files()).encode())
+            os._exit(0)
+        os.close(send)
+        with os.fdopen(receive) as pipe:
+            held = int(pipe.read())
+        os.waitpid(child, 0)
+        assert held == 1, "what it maps, by its own right"
+        assert (array == 1).all()
+        assert join(shared.address).take("key", 5000, filling(2, [])).sum() == 5000
+
+
+def test_a_file_has_one_key_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    (tmp_path / "other").symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    assert file_key(file) == file_key(Path("file")) == file_key(tmp_path / "other")
+    file.unlink()
+    file.write_bytes(b"changed")
+    before = file_key(tmp_path / "file")
+    (tmp_path / "next").write_bytes(b"another")
+    (tmp_path / "next").replace(file)
+    assert file_key(file) != before
