@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.storage.files import storage_errors
+
 __all__ = ["ALIGNMENT_BYTES", "ALONE", "Fill", "Holding", "Take", "file_key", "own_array"]
 
 ALIGNMENT_BYTES = 64
@@ -22,9 +24,13 @@ Take = Callable[[str, int, Fill], npt.NDArray[np.uint8]]
 """(key, bytes, fill) -> uint8 (bytes,): equal keys stand for equal bytes."""
 
 
-def file_key(file: int | Path) -> str:
-    """What stands for the content of a file, whatever way leads to it: files of an index never change."""
-    found = os.stat(file)
+def file_key(path: Path, fd: int | None = None) -> str:
+    """What stands for the content of a file, open or not, whatever way leads to it: it never changes.
+
+    Raises StorageError.
+    """
+    with storage_errors("measure", path):
+        found = os.stat(path if fd is None else fd)
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 

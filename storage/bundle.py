@@ -227,7 +227,7 @@ class Bundle:
                 crc = self._read_part(view[done : done + _READ_BYTES], entry.offset + done, crc)
             self._demand(crc, entry, name)
 
-        data = take(f"{file_key(self._fd)}:{name}", entry.bytes, fill)
+        data = take(f"{file_key(self.path, self._fd)}:{name}", entry.bytes, fill)
         return data.view(entry.dtype).reshape(entry.shape)
 
     def check(self, name: str) -> None:

@@ -48,7 +48,7 @@ Phase = Callable[[str], Done]
 Floats = npt.NDArray[np.float32]
 
 _SCALE_BLOCK_BYTES = 8 << 20
-_REP_ERROR_WEIGHT = -2.0
+_REP_ERROR_WEIGHT = -1.0
 _WALK_ERROR_WEIGHT = 0.0
 _FINE_BITS = 1.5
 _EDGE_FILES = ("working-links", "working-representatives")
@@ -151,8 +151,8 @@ def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
 
     Fine codes are taken at their word. Vectors that are coarsely known are better looked at later,
     and so are those known from pages while coarse estimates of all others compete with them
-    (photosift1m at 10 %: 55 read units with weight 1, 46 with 0, 42 with -1, 40 with -2.5; at 1 %, where
-    only centroids compete: 72 with 1, 67 with 0, 76 with -1).
+    (photosift1m at 10 %, learn queries: 38.5 read units with weight -1, 39.3 with -2, and -3 is worse yet; at
+    1 %, where only centroids compete: 72 with 1, 67 with 0, 76 with -1).
     """
     if role == "reps":
         return _REP_ERROR_WEIGHT if shape.code_bytes else _WALK_ERROR_WEIGHT

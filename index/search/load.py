@@ -265,7 +265,7 @@ class _Loading:
             index[:] = -1
             index[pins] = np.arange(len(pins), dtype=np.int32)
 
-        key = f"{file_key(self.files[PAGES_FILE].fd)}:pins:{crc32c(pins):08x}"
+        key = f"{file_key(self.folder / PAGES_FILE, self.files[PAGES_FILE].fd)}:pins:{crc32c(pins):08x}"
         return self.take(key, 4 * page_count, fill).view(np.int32)
 
     def _read_quantizer(self, bundle: Bundle, prefix: str) -> int:

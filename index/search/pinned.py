@@ -75,6 +75,5 @@ def read_pinned(
                 _check(path, layout, rows, first, pinned[place].reshape(count, layout.page_bytes))
                 done += count
 
-    with storage_errors("read", path):
-        key = f"{file_key(path)}:pages:{crc32c(numbers):08x}"
+    key = f"{file_key(path)}:pages:{crc32c(numbers):08x}"
     return take(key, len(numbers) * layout.page_bytes + LANES, fill)

@@ -73,7 +73,9 @@ class RawPages:
                 part[:] = payload[: part.size]
                 at += part.size
 
-        return take(f"{file_key(self._file.fd)}:{section.offset}", section.bytes, fill).view(section.dtype)
+        return take(f"{file_key(self.path, self._file.fd)}:{section.offset}", section.bytes, fill).view(
+            section.dtype
+        )
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
