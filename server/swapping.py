@@ -3,7 +3,7 @@
 A new version is opened with a part of the budget (the bridge) while the old one still answers. New
 calls go to the bridge at once; when the calls of the old version have ended it is closed, the new
 version is opened once more with the whole budget, takes over, and the bridge is closed. So at most the
-budget and the bridge's are held at a time, and no call fails.
+budget and the bridge's are held at a time by one process, and no call fails.
 """
 
 from __future__ import annotations

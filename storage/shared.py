@@ -131,10 +131,15 @@ class SharedArrays:
         while not self._closed:
             try:
                 connection, _ = self._listener.accept()
-                self._connections.add(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-            except (OSError, RuntimeError):  # closed, or no descriptor or thread to be had just now
+            except OSError:  # closed, or no descriptor to be had just now
                 time.sleep(_PAUSE_SECONDS)
+                continue
+            self._connections.add(connection)
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except RuntimeError:  # no thread to be had: the other side is told by the end of the connection
+                self._connections.discard(connection)
+                connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         """One connection, to its end."""

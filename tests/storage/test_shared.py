@@ -182,6 +182,21 @@ def test_a_shortage_of_descriptors_passes() -> None:
     assert (done.stdout, done.returncode) == ("400\n", 0), done.stderr
 
 
+def test_where_no_thread_is_to_be_had_the_other_side_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with SharedArrays(2) as shared:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            patch.setattr("pageann.storage.shared._GREETING_SECONDS", 20.0)
+            begin = time.monotonic()
+            with pytest.raises(StorageError, match="has ended"):
+                join(shared.address)
+            assert time.monotonic() - begin < 10
+        assert join(shared.address).processes == 2
+
+
 def test_a_refusal_says_why() -> None:
     with SharedArrays(2) as shared, pytest.raises(StorageError, match="no memory file is to be had there: "):
         join(shared.address).take("key", -5, lambda data: None)
