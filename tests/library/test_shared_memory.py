@@ -69,6 +69,7 @@ def test_the_ledger_is_of_all_together(samples: Samples) -> None:
             assert items["router"] == held["router"]
             assert items["rings"].bytes == 3 * held["rings"].bytes
             assert items["queries in flight"].note.endswith("in each of 3 processes")
+            assert items["queries in flight"].bytes == 3 * index._opened.plan.scratch_bytes
             shares = shared.stats()["bytes"]
             assert shares >= items["codes"].bytes + items["router"].bytes - 4096
         with pytest.raises(pageann.BudgetTooSmall) as caught:

@@ -107,6 +107,8 @@ array[0] = 4
         array = join(shared.address).take("key", 5000, lambda data: data.fill(3))
         done = subprocess.run([sys.executable, "-c", program, shared.address], check=False)
         assert done.returncode == -signal.SIGSEGV
+        with pytest.raises(PermissionError):
+            os.pwrite(shared._files["key"].fd, b"x", 0)
         assert (array == 3).all()
 
 
