@@ -179,10 +179,12 @@ class _LazyCache:
         return getattr(self._real(), name)
 
 
-def kernel(function: Function | None = None, **options: Any) -> Any:
+def kernel(function: Function | None = None, *, allocates: bool = False, **options: Any) -> Any:
     """Compile ``function`` without the GIL on first use, and keep the machine code on disk.
 
-    Options are Numba's. Functions passed as arguments and ctypes pointers defeat the cache: use
+    A kernel that makes arrays says that it ``allocates``. No other counts references to the arrays that it
+    is given: whoever called it holds them, and a view of a row, which kernels take everywhere, would cost
+    two atomic operations on a number that all threads share. Other options are Numba's. Functions passed as arguments and ctypes pointers defeat the cache: use
     neither in a kernel.
 
     A kernel called by another is compiled by a dispatcher of its own, without the wrapper that takes
@@ -193,7 +195,9 @@ def kernel(function: Function | None = None, **options: Any) -> Any:
     def decorate(target: Function) -> Any:
         if options.get("fastmath"):
             options["fastmath"] = set(options["fastmath"])
-        settings = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **options}
+        settings = {
+            "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": allocates, **options
+        }  # fmt: skip
         dispatcher = numba.njit(**settings)(target)
         dispatcher._cache = _LazyCache(_Cache, target)
 

@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np.numpy_support import carray
-
-from pageann.jit import kernel
+from numba.np.arrayobj import make_array, populate_array
 
 __all__ = [
     "Code",
@@ -150,31 +147,54 @@ def store_u64(typing_context: Any, address: Any, value: Any) -> Code:
     return _store(types.uint64, 64)(address)
 
 
-@kernel
-def view_u8(address: int, count: int) -> Any:
+def _view(element: Any, nbytes: int) -> Callable[[Any, Any], Code]:
+    """The definition of a view of ``element``s of ``nbytes``; views own nothing, so nothing is counted."""
+    array = types.Array(element, 1, "C")
+
+    def define(address: Any, count: Any) -> Code:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            size = context.get_value_type(types.intp)
+            view = make_array(array)(context, builder)
+            populate_array(
+                view,
+                data=builder.inttoptr(arguments[0], view.data.type),
+                shape=[arguments[1]],
+                strides=[size(nbytes)],
+                itemsize=size(nbytes),
+                meminfo=None,
+            )
+            return view._getvalue()
+
+        return array(types.int64, types.intp), generate
+
+    return define
+
+
+@typed_intrinsic
+def view_u8(typing_context: Any, address: Any, count: Any) -> Code:
     """A uint8 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.uint8)
+    return _view(types.uint8, 1)(address, count)
 
 
-@kernel
-def view_i8(address: int, count: int) -> Any:
+@typed_intrinsic
+def view_i8(typing_context: Any, address: Any, count: Any) -> Code:
     """An int8 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.int8)
+    return _view(types.int8, 1)(address, count)
 
 
-@kernel
-def view_u16(address: int, count: int) -> Any:
+@typed_intrinsic
+def view_u16(typing_context: Any, address: Any, count: Any) -> Code:
     """A uint16 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.uint16)
+    return _view(types.uint16, 2)(address, count)
 
 
-@kernel
-def view_i64(address: int, count: int) -> Any:
+@typed_intrinsic
+def view_i64(typing_context: Any, address: Any, count: Any) -> Code:
     """An int64 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.int64)
+    return _view(types.int64, 8)(address, count)
 
 
-@kernel
-def view_f32(address: int, count: int) -> Any:
+@typed_intrinsic
+def view_f32(typing_context: Any, address: Any, count: Any) -> Code:
     """A float32 view of ``count`` elements at ``address``."""
-    return carray(pointer_at(address), (count,), np.float32)
+    return _view(types.float32, 4)(address, count)

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from pageann.jit import kernel
+from pageann.storage.memory import Code, typed_intrinsic
 
 __all__ = ["now_ns"]
 
 _CLOCK_MONOTONIC = 6 if sys.platform == "darwin" else 1
-_signature = types.int32(types.int32, types.CPointer(types.int64))
-_clock_gettime = types.ExternalFunction("clock_gettime", _signature)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+@typed_intrinsic
+def _clock_gettime(typing_context: Any) -> Code:
+    """(seconds, nanoseconds) of the clock."""
+    pair = types.UniTuple(types.int64, 2)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_I32, [_I32, _I64.as_pointer()])
+        function = cgutils.get_or_insert_function(builder.module, kind, "clock_gettime")
+        place = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))
+        parts = [cgutils.gep_inbounds(builder, place, 0, part) for part in (0, 1)]
+        builder.call(function, [_I32(_CLOCK_MONOTONIC), parts[0]])
+        return context.make_tuple(builder, pair, [builder.load(part) for part in parts])
+
+    return pair(), generate
 
 
 @kernel
 def now_ns():  # type: ignore[no-untyped-def]
     """Nanoseconds of the clock that :func:`time.monotonic_ns` reads."""
-    pair = np.empty(2, np.int64)
-    _clock_gettime(_CLOCK_MONOTONIC, pair.ctypes)
-    return pair[0] * 1_000_000_000 + pair[1]
+    seconds, nanoseconds = _clock_gettime()
+    return seconds * 1_000_000_000 + nanoseconds

@@ -59,7 +59,7 @@ def _nearest(columns, first, last, codewords, sums, least, best):  # type: ignor
             least[r] = min(total, nearest)
 
 
-@kernel
+@kernel(allocates=True)
 def assign_parts(rotated, starts, codewords, assigned):  # type: ignore[no-untyped-def]
     """Nearest codeword of each part into ``assigned`` uint8 (rows, parts)."""
     columns = np.zeros((rotated.shape[1], BLOCK_ROWS), np.float32)
@@ -73,7 +73,7 @@ def assign_parts(rotated, starts, codewords, assigned):  # type: ignore[no-untyp
                 assigned[top + r, p] = np.uint8(best[r])
 
 
-@kernel
+@kernel(allocates=True)
 def encode_rows(rotated, starts, codewords, codes):  # type: ignore[no-untyped-def]
     """Codes uint8 (rows, bytes) of rotated float32 rows."""
     parts = starts.shape[0] - 1

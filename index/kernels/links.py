@@ -69,7 +69,7 @@ def _take_best(table, votes, keys, count, out, best):  # type: ignore[no-untyped
     return held
 
 
-@kernel
+@kernel(allocates=True)
 def merge_pages(  # type: ignore[no-untyped-def]
     neighbours, slots, order, capacity, second, first, last, table, links, link_counts, reps, rep_counts
 ):

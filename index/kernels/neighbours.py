@@ -122,8 +122,9 @@ def refine_rows(vectors, old_ids, old_distances, width, first, last, seen, ids, 
     for v in range(first, last):
         stamp = v + 1
         place = v - first
-        ids[place] = old_ids[v]
-        distances[place] = old_distances[v]
+        for j in range(list_width):
+            ids[place, j] = old_ids[v, j]
+            distances[place, j] = old_distances[v, j]
         _is_new(seen, stamp, v)
         for j in range(list_width):
             w = old_ids[v, j]

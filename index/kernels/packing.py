@@ -60,7 +60,7 @@ def _swap_gain(vectors, norms, centroids, v, u, p, q, weight):  # type: ignore[n
     return total + weight * (norms[u] + norms[v])
 
 
-@kernel(fastmath=FAST)
+@kernel(allocates=True, fastmath=FAST)
 def propose_swaps(  # type: ignore[no-untyped-def]
     vectors, norms, neighbours, order, slots, capacity, centroids, first, last, reach, proposals
 ):

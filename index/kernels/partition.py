@@ -37,7 +37,7 @@ def _next_random(state: np.ndarray) -> Any:
     return np.int64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33))
 
 
-@kernel
+@kernel(allocates=True)
 def sample_node(rows, low, high, base, seed, state):  # type: ignore[no-untyped-def]
     """Up to _SAMPLE_ROWS of ``rows[low:high]``, for the direction along which they are cut.
 
@@ -58,7 +58,7 @@ def sample_node(rows, low, high, base, seed, state):  # type: ignore[no-untyped-
     return sample
 
 
-@kernel(fastmath=FAST)
+@kernel(allocates=True, fastmath=FAST)
 def node_direction(vectors, sample, state, direction):  # type: ignore[no-untyped-def]
     """Write into ``direction`` float32 (dim,) the line between two balanced means of rows ``sample``.
 
@@ -129,7 +129,7 @@ def project_rows(vectors, rows, first, last, direction, keys):  # type: ignore[n
         keys[i] = dot(vectors[rows[i]], direction)
 
 
-@kernel
+@kernel(allocates=True)
 def split_rows(rows, keys, low, high, left):  # type: ignore[no-untyped-def]
     """Move the ``left`` rows of ``rows[low:high]`` with the smallest keys to the front.
 
@@ -163,7 +163,7 @@ def split_rows(rows, keys, low, high, left):  # type: ignore[no-untyped-def]
         rows[kept + i] = right[i]
 
 
-@kernel
+@kernel(allocates=True)
 def bisect_node(vectors, rows, low, high, left, base, seed, keys):  # type: ignore[no-untyped-def]
     """Reorder ``rows[low:high]`` so that its first ``left`` lie on one side of a two-means plane.
 
@@ -177,7 +177,7 @@ def bisect_node(vectors, rows, low, high, left, base, seed, keys):  # type: igno
     split_rows(rows, keys, low, high, left)
 
 
-@kernel
+@kernel(allocates=True)
 def bisect_subtree(vectors, rows, low, high, unit, leaf, base, seed, keys):  # type: ignore[no-untyped-def]
     """Bisect ``rows[low:high]`` until no node is longer than ``leaf``, or than one ``unit``.
 

@@ -95,7 +95,7 @@ def _submit(ring, refusals):  # type: ignore[no-untyped-def]
     return submitted, refusals
 
 
-@kernel
+@kernel(allocates=True)
 def search_over_ring(  # type: ignore[no-untyped-def]
     resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop
 ):
@@ -110,11 +110,23 @@ def search_over_ring(  # type: ignore[no-untyped-def]
     """
     user_data = np.empty(_REAPED_AT_ONCE, np.int64)
     results = np.empty(_REAPED_AT_ONCE, np.int32)
+    free = np.arange(work.counters.shape[0])
+    retries = np.zeros((work.counters.shape[0], work.wanted.shape[1]), np.uint8)
+    return _search(
+        resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
+        user_data, results, free, retries,
+    )  # fmt: skip
+
+
+@kernel
+def _search(  # type: ignore[no-untyped-def]
+    resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
+    user_data, results, free, retries,
+):  # fmt: skip
+    """The same with ``free`` slots, ``retries`` of each of their reads, and room for completions."""
     capacity = work.counters.shape[0]
     width = work.wanted.shape[1]
-    free = np.arange(capacity)
     free_count = capacity
-    retries = np.zeros((capacity, width), np.uint8)
     upcoming = first
     refusals = 0
     outcome = 0
