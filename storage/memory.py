@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
@@ -22,6 +23,7 @@ __all__ = [
     "load_u16",
     "load_u32",
     "load_u64",
+    "move_bytes",
     "pointer_at",
     "prefetch",
     "store_f32",
@@ -98,6 +100,19 @@ def load_u32(typing_context: Any, address: Any) -> Code:
 def load_u64(typing_context: Any, address: Any) -> Code:
     """The uint64 at ``address``, which needs no alignment."""
     return _load(types.uint64, 64)(address)
+
+
+@typed_intrinsic
+def move_bytes(typing_context: Any, destination: Any, source: Any, nbytes: Any) -> Code:
+    """Copy ``nbytes`` from the address ``source`` to ``destination``; the two ranges may overlap."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        to, from_ = (builder.inttoptr(argument, pointer) for argument in arguments[:2])
+        cgutils.raw_memmove(builder, to, from_, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 @typed_intrinsic

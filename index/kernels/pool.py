@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pageann.jit import kernel
+from pageann.storage.memory import move_bytes
 
 __all__ = ["insert_candidate", "insert_result", "place_of", "select_smallest"]
 
@@ -10,15 +13,24 @@ __all__ = ["insert_candidate", "insert_result", "place_of", "select_smallest"]
 @kernel(forceinline=True)
 def place_of(scores, slots, count, score, slot):  # type: ignore[no-untyped-def]
     """The first place of a list sorted by (score, slot) that is not before this candidate."""
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) >> 1
-        if scores[middle] < score or (scores[middle] == score and slots[middle] < slot):
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    low = np.uint64(0)
+    left = np.uint64(count)
+    while left > np.uint64(0):  # without a branch that depends on the scores, since none could be foreseen
+        half = (left + np.uint64(1)) >> np.uint64(1)
+        if scores[low + half - np.uint64(1)] < score:
+            low += half
+        left -= half
+    place = np.int64(low)
+    while place < count and scores[place] == score and slots[place] < slot:
+        place += 1
+    return place
+
+
+@kernel(forceinline=True)
+def _open_gap(array, place, count):  # type: ignore[no-untyped-def]
+    """Move ``array[place:count]`` up by one."""
+    address = np.int64(array.ctypes.data) + place * array.itemsize
+    move_bytes(address + array.itemsize, address, (count - place) * array.itemsize)
 
 
 @kernel
@@ -33,10 +45,9 @@ def insert_candidate(scores, slots, states, count, score, slot, state):  # type:
             return count
         count -= 1
     low = place_of(scores, slots, count, score, slot)
-    for i in range(count, low, -1):
-        scores[i] = scores[i - 1]
-        slots[i] = slots[i - 1]
-        states[i] = states[i - 1]
+    _open_gap(scores, low, count)
+    _open_gap(slots, low, count)
+    _open_gap(states, low, count)
     scores[low] = score
     slots[low] = slot
     states[low] = state

@@ -22,7 +22,7 @@ from pageann.index.kernels.clock import now_ns
 from pageann.index.kernels.distance import exact_value, scalar_quantised_value
 from pageann.index.kernels.pool import insert_candidate, insert_result
 from pageann.index.kernels.query import load_query
-from pageann.index.kernels.route import route_query
+from pageann.index.kernels.route import prefetch_record, route_query
 from pageann.index.kernels.state import (
     CALL_EFFORT,
     CALL_FIRST_WIDTH,
@@ -484,9 +484,12 @@ def absorb_round(resident, work, slot):  # type: ignore[no-untyped-def]
     counters[N_READ_NS] += arrived - counters[N_MARK_NS]
     walking = counters[N_PHASE] == PHASE_WALK
     layout = P_PAGE_LAYOUT if walking else P_EXACT_LAYOUT
+    page_bytes = resident.parameters[layout + LAYOUT_PAGE_BYTES]
     for i in range(counters[N_WANTED]):
         page = work.wanted[slot, i]
         address = work.wanted_addresses[slot, i]
+        if i + 1 < counters[N_WANTED]:
+            prefetch_record(work.wanted_addresses[slot, i + 1], page_bytes)
         fault = _check(resident, work, slot, layout, i)
         if fault == 0 and walking:
             fault = _absorb_walked(resident, work, slot, page, address)
