@@ -32,6 +32,8 @@ _SLOTS_PER_THREAD = 16
 """Queries in flight: with fewer, threads wait for the device."""
 _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
+_COARSE_WALK_WIDTH = 8
+"""With coarse codes of all vectors resident: 5.7 rounds instead of 10.2 for 0.4 % more reads (photosift1m)."""
 _WALK_SCAN_SLOTS = 60.0
 _WALK_CELLS = 48
 _WALK_PAGES_SHARE = 0.6
@@ -50,7 +52,7 @@ _OTHER = {1: Care(200, 1.5, 100), 10: Care(200, 1.5, 100), 100: Care(80, 1.5, 40
 """With narrower codes, for those who open the index with less memory than it was built for."""
 _NO_CODES = {1: Care(100, 2.0, 50), 10: Care(100, 2.0, 50), 100: Care(50, 2.0, 25)}
 """Without any, which they hardly will: hundreds of reads a query."""
-_TUNING = Care(150, 1.35)
+_TUNING = Care(400, 1.35)
 """To choose widths with."""
 
 
@@ -79,7 +81,7 @@ def default_tunings(shape: Shape) -> dict[int, Tuning]:
     resident, nothing is lost by one wide round. Without resident codes the router's scores are most of
     a query's memory, and few are enough.
     """
-    width = _WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
+    width = _COARSE_WALK_WIDTH if shape.rep_capacity else _FETCH_WIDTH
     power = (
         1.0 if shape.rep_capacity else 0.5
     )  # a margin asks for few more candidates, a pool for all it holds

@@ -27,11 +27,11 @@ _MOST_READS = 500.0
 """Of a query: points beyond cost more time than they are worth."""
 _ENOUGH_RECALL = 0.995
 _TUNED_RECALL = 0.95
-_FIRST_LOOK = 4
+_FIRST_LOOK = 6
 """Place of the ladder at which that recall is looked for first."""
 _UNIT_COST_US = 15.0
 """Of processor and device together; an asynchronous read of 4 KiB takes about 4 us of the former."""
-_CODE_COST_US = 0.005
+_CODE_COST_US = 0.0035
 _RECALL_STEP = 0.02
 """From point to point of a curve, where the least growth of effort would bring less."""
 _LONGEST_STEP = 2.5
@@ -155,7 +155,7 @@ def _is_usual(recall: float) -> bool:
 
 
 def _first_effort(k: int) -> int:
-    return max(2, k // 2)
+    return max(2, k // 4)
 
 
 def _next_effort(effort: int, growth: float) -> int:

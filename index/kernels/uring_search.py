@@ -23,6 +23,7 @@ from pageann.index.kernels.state import (
 from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 from pageann.storage.io.contract import RETRIES_MAX
+from pageann.storage.io.ring_state import IN_FLIGHT_COUNT
 from pageann.storage.io.uring_kernels import (
     is_transient,
     resume_point,
@@ -38,6 +39,7 @@ __all__ = ["search_over_ring"]
 _RING_IS_FULL = -errno.ENOBUFS
 _EBUSY = errno.EBUSY
 _REAPED_AT_ONCE = 64
+_SHARE_WAITED_FOR = 16
 
 
 @kernel
@@ -85,9 +87,24 @@ def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignor
 
 
 @kernel
-def _submit(ring, refusals):  # type: ignore[no-untyped-def]
-    """Submit, and wait for a completion; (0 or minus an error number, refusals in a row)."""
-    submitted = ring_submit_wait(ring, 1, -1)
+def _worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
+    """Completions to wait for at a time.
+
+    No query can go on before as many as the fewest that one lacks. Of many reads in flight a share is waited
+    for, since each time the thread sleeps and wakes, and rings the device, costs more than a read.
+    """
+    fewest = ring[IN_FLIGHT_COUNT]
+    for slot in range(work.counters.shape[0]):
+        pending = work.counters[slot, N_PENDING]
+        if pending > 0:
+            fewest = min(fewest, pending)
+    return max(fewest, ring[IN_FLIGHT_COUNT] // _SHARE_WAITED_FOR)
+
+
+@kernel
+def _submit(work, ring, refusals):  # type: ignore[no-untyped-def]
+    """Submit, and wait for completions; (0 or minus an error number, refusals in a row)."""
+    submitted = ring_submit_wait(ring, _worth_waking_for(work, ring), -1)
     if submitted >= 0:
         return 0, 0
     if (is_transient(submitted) or submitted == -_EBUSY) and refusals < RETRIES_MAX:
@@ -127,6 +144,8 @@ def _search(  # type: ignore[no-untyped-def]
     capacity = work.counters.shape[0]
     width = work.wanted.shape[1]
     free_count = capacity
+    for slot in range(capacity):
+        work.counters[slot, N_PENDING] = 0
     upcoming = first
     refusals = 0
     outcome = 0
@@ -137,13 +156,14 @@ def _search(  # type: ignore[no-untyped-def]
             upcoming += 1
             if settle_query(resident, work, slot):
                 store_answer(work, slot, rows, distances, slots, counts, counters)
+                work.counters[slot, N_PENDING] = 0
             elif _push_round(resident, work, ring, slot):
                 free_count -= 1
             else:
                 outcome = _RING_IS_FULL
         if outcome != 0 or free_count == capacity:
             break
-        outcome, refusals = _submit(ring, refusals)
+        outcome, refusals = _submit(work, ring, refusals)
         if outcome != 0:
             break
         for c in range(ring_reap(ring, user_data, results)):
@@ -158,6 +178,7 @@ def _search(  # type: ignore[no-untyped-def]
             absorb_round(resident, work, slot)
             if settle_query(resident, work, slot):
                 store_answer(work, slot, rows, distances, slots, counts, counters)
+                work.counters[slot, N_PENDING] = 0
                 free[free_count] = slot
                 free_count += 1
             elif not _push_round(resident, work, ring, slot):
