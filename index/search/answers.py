@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.kernels.state import COUNTER_COUNT
+from pageann.index.kernels.state import COUNTER_COUNT, N_FAULT
 
 __all__ = ["UNANSWERED", "Answers"]
 
@@ -49,6 +49,20 @@ class Answers:
             np.full(queries, UNANSWERED, np.int32),
             np.zeros((queries, COUNTER_COUNT), np.int64),
         )
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a query was not answered."""
+        if len(self.counts) == 1:  # reductions of so little take longer than all else
+            return self.counts.item(0) == UNANSWERED
+        return bool((self.counts == UNANSWERED).any())
+
+    @property
+    def faulty(self) -> bool:
+        """Whether a query met a page that cannot be used."""
+        if len(self.counters) == 1:
+            return self.counters.item(0, N_FAULT) != 0
+        return bool(self.counters[:, N_FAULT].any())
 
     def copy_into(self, other: Answers, first: int) -> None:
         """Copy rows ``first ..`` of these, as many as ``other`` has, to ``other``."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pageann.errors import InvalidArgument
 from pageann.index.kernels.state import Resident
-from pageann.index.search.answers import UNANSWERED, Answers
+from pageann.index.search.answers import Answers
 from pageann.index.search.call_queue import Call, closed_engine
 from pageann.index.search.crew import ThreadCrew
 from pageann.index.search.desks import BatchDesk, RingDesk
@@ -164,7 +164,7 @@ class Engine:
     def _outcome(self, call: Call) -> Answers:
         if call.error is not None:
             raise call.error
-        if (call.answers.counts == UNANSWERED).any():
+        if call.answers.unfinished:
             raise closed_engine()  # only an engine that ends leaves queries unanswered
         raise_fault(self._segment, call.answers)
         return call.answers

@@ -43,8 +43,7 @@ def _error_of(file: str, page: int, code: int) -> PageANNError:
 
 def raise_fault(segment: LoadedSegment, answers: Answers) -> None:
     """Raise DamagedIndex, FormatTooNew or StorageError for the first query that met a bad page, if any."""
-    faults = answers.counters[:, N_FAULT]
-    if faults.any():
-        counters = answers.counters[np.flatnonzero(faults)[0]]
+    if answers.faulty:
+        counters = answers.counters[np.flatnonzero(answers.counters[:, N_FAULT])[0]]
         file = str(segment.path_of_layout(int(counters[N_FAULT_FILE])))
         raise _error_of(file, int(counters[N_FAULT_PAGE]), int(counters[N_FAULT]))

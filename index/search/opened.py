@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -166,7 +167,7 @@ class OpenedIndex:
             segment.close()
             raise
 
-    @property
+    @cached_property
     def metric(self) -> Metric:
         """How vectors are compared."""
         return Metric.parse(self.entry.metric)
@@ -301,7 +302,10 @@ class OpenedIndex:
     ) -> SearchResult:
         ids, reads, kib = self._ids.ids_of_rows(answers.rows)
         measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
-        self._count(len(answers.rows), int(np.add.reduce(measured.reads)), float(np.add.reduce(measured.kib)))
+        if len(answers.rows) == 1:
+            self._count(1, measured.reads.item(0), measured.kib.item(0))
+        else:
+            self._count(len(answers.rows), int(measured.reads.sum()), float(measured.kib.sum()))
         return padded_result(answers, ids, k, measured, keep_stats=stats)
 
     def _exact(self, call: CallPlan, stats: bool) -> SearchResult:
