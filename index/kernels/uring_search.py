@@ -34,7 +34,7 @@ from pageann.storage.io.uring_kernels import (
     settle_read,
 )
 
-__all__ = ["search_over_ring"]
+__all__ = ["search_over_ring", "worth_waking_for"]
 
 _RING_IS_FULL = -errno.ENOBUFS
 _EBUSY = errno.EBUSY
@@ -87,7 +87,7 @@ def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignor
 
 
 @kernel
-def _worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
+def worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
     """Completions to wait for at a time.
 
     No query can go on before as many as the fewest that one lacks. Of many reads in flight a share is waited
@@ -104,7 +104,7 @@ def _worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
 @kernel
 def _submit(work, ring, refusals):  # type: ignore[no-untyped-def]
     """Submit, and wait for completions; (0 or minus an error number, refusals in a row)."""
-    submitted = ring_submit_wait(ring, _worth_waking_for(work, ring), -1)
+    submitted = ring_submit_wait(ring, worth_waking_for(work, ring), -1)
     if submitted >= 0:
         return 0, 0
     if (is_transient(submitted) or submitted == -_EBUSY) and refusals < RETRIES_MAX:

@@ -70,3 +70,18 @@ def test_a_store_writes_its_bytes_and_no_more(bits: int) -> None:
         expected = np.full(64, 7, np.uint8)
         expected[offset : offset + bits // 8] = np.frombuffer(value.to_bytes(bits // 8, "little"), np.uint8)
         np.testing.assert_array_equal(raw, expected)
+
+
+@pytest.mark.parametrize("distance", [-5, -1, 0, 1, 7, 40])
+def test_bytes_move_whole_where_both_ranges_overlap(distance: int) -> None:
+    @numba.njit
+    def move(destination: int, source: int, nbytes: int) -> None:
+        memory.move_bytes(destination, source, nbytes)
+
+    raw = np.random.default_rng(3).integers(0, 256, 256, np.uint8)
+    expected = raw.copy()
+    expected[100 + distance : 133 + distance] = raw[100:133]
+    move(raw.ctypes.data + 100 + distance, raw.ctypes.data + 100, 33)
+    np.testing.assert_array_equal(raw, expected)
+    move(raw.ctypes.data, raw.ctypes.data + 9, 0)
+    np.testing.assert_array_equal(raw, expected)

@@ -1,0 +1,32 @@
+"""A worker that wakes for each completion spends more on waking than on the read; one that sleeps on is late."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pageann.index.kernels.state import COUNTER_COUNT, N_PENDING
+from pageann.index.kernels.uring_search import worth_waking_for
+from pageann.storage.io.ring_state import IN_FLIGHT_COUNT, STATE_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("pending", "completions"),
+    [
+        ([13], 13),  # a lone query needs all that it waits for
+        ([13, 4, 0, 9], 4),
+        ([1, 8], 1),
+        ([2, *[8] * 31], 15),  # of 250 reads in flight a sixteenth
+        ([8] * 32, 16),
+    ],
+)
+def test_as_many_completions_as_a_query_lacks_or_a_share_of_all(
+    pending: list[int], completions: int
+) -> None:
+    counters = np.zeros((len(pending), COUNTER_COUNT), np.int64)
+    counters[:, N_PENDING] = pending
+    ring = np.zeros(STATE_LENGTH, np.int64)
+    ring[IN_FLIGHT_COUNT] = sum(pending)
+    assert worth_waking_for.py_func(SimpleNamespace(counters=counters), ring) == completions
