@@ -184,8 +184,8 @@ def kernel(function: Function | None = None, *, allocates: bool = False, **optio
 
     A kernel that makes arrays says that it ``allocates``. No other counts references to the arrays that it
     is given: whoever called it holds them, and a view of a row, which kernels take everywhere, would cost
-    two atomic operations on a number that all threads share. Other options are Numba's. Functions passed as arguments and ctypes pointers defeat the cache: use
-    neither in a kernel.
+    two atomic operations on a number that all threads share. Other options are Numba's. Functions passed as
+    arguments and ctypes pointers defeat the cache: use neither in a kernel.
 
     A kernel called by another is compiled by a dispatcher of its own, without the wrapper that takes
     Python's arguments: LLVM would optimise each with the whole kernel inlined into it, which takes a

@@ -33,7 +33,7 @@ _SLOTS_PER_THREAD = 16
 _FETCH_WIDTH = 32
 _WALK_WIDTH = 4
 _COARSE_WALK_WIDTH = 8
-"""With coarse codes of all vectors resident: 5.7 rounds instead of 10.2 for 0.4 % more reads (photosift1m)."""
+"""With coarse codes of all vectors: 5.7 rounds instead of 10.2 for 0.4 % more reads (photosift1m)."""
 _WALK_SCAN_SLOTS = 60.0
 _WALK_CELLS = 48
 _WALK_PAGES_SHARE = 0.6

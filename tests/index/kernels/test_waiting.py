@@ -1,4 +1,4 @@
-"""A worker that wakes for each completion spends more on waking than on the read; one that sleeps on is late."""
+"""A worker that wakes for each completion spends more on that than on the read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from pageann.storage.io.ring_state import IN_FLIGHT_COUNT, STATE_LENGTH
         ([8] * 32, 16),
     ],
 )
-def test_as_many_completions_as_a_query_lacks_or_a_share_of_all(
-    pending: list[int], completions: int
-) -> None:
+def test_as_many_completions_as_a_query_lacks_or_a_share_of_all(pending: list[int], completions: int) -> None:
     counters = np.zeros((len(pending), COUNTER_COUNT), np.int64)
     counters[:, N_PENDING] = pending
     ring = np.zeros(STATE_LENGTH, np.int64)
