@@ -27,8 +27,10 @@ _MOST_READS = 500.0
 """Of a query: points beyond cost more time than they are worth."""
 _ENOUGH_RECALL = 0.995
 _TUNED_RECALL = 0.97
-"""At which the width of scans is chosen, above the usual 0.95: rows of an index are found more easily than what
-is asked for, and a scan that is too narrow costs more there than one that is too wide costs below.
+"""At which the width of scans is chosen, above the usual 0.95.
+
+Rows of an index are found more easily than what is asked for, and a scan that is too narrow costs more there
+than one that is too wide costs below.
 
 Read units of real queries at 0.95 (learn queries): photosift1m at 30 % 14.9 chosen at 0.95, 12.8 at 0.97;
 debian384 at 10 % 13.5 and 12.3; 768 made dimensions at 10 % 16.7 and 14.5. Processor time is the same.
