@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,8 +30,8 @@ __all__ = ["IdMap"]
 
 Int64s = npt.NDArray[np.int64]
 
-_TEXT_PAGES = 4096
-"""Pages of text held at a time while strings are read: 16 MiB."""
+_TEXT_PAGES = 16
+"""Pages of text held at a time while strings are read: 64 KiB, beside what one string is longer."""
 
 
 class IdMap:
@@ -174,11 +175,11 @@ class IdMap:
                 for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
             ]
         spans = np.where(ends > starts, (ends - 1) // ID_PAYLOAD_BYTES - starts // ID_PAYLOAD_BYTES + 1, 0)
-        parts = np.cumsum(spans) // _TEXT_PAGES
+        parts = starts // (ID_PAYLOAD_BYTES * _TEXT_PAGES)
+        breaks = (np.flatnonzero(np.diff(parts)) + 1).tolist()
         texts: list[bytes] = []
-        for part in np.unique(parts):
-            chosen = parts == part
-            texts += self._read_texts(starts[chosen], ends[chosen], spans[chosen], reads)
+        for first, last in pairwise([0, *breaks, len(rows)]):
+            texts += self._read_texts(starts[first:last], ends[first:last], spans[first:last], reads)
         return texts
 
     def _read_texts(self, starts: Int64s, ends: Int64s, spans: Int64s, reads: Reads) -> list[bytes]:

@@ -50,9 +50,10 @@ class PageSource:
     file: OpenedFile
     page_bytes: int
     tag: int
+    largest_read_bytes: int = LARGEST_READ_BYTES
 
     def runs(self, pages: Int64s, reads: Reads) -> Iterator[tuple[int, Bytes]]:
-        """(first page, uint8 (count, page_bytes)) of runs of adjacent pages, at most 1 MiB each.
+        """(first page, uint8 (count, page_bytes)) of runs of adjacent pages, at most ``largest_read_bytes`` each.
 
         ``pages`` int64 (m,) ascend without repeats. A block is valid until the next one is asked for.
         Raises IndexClosed, StorageError, and for the first page that is not sound DamagedIndex or
@@ -72,7 +73,7 @@ class PageSource:
     def _blocks(
         self, spans: Iterator[tuple[int, int]], page_count: int, reads: Reads
     ) -> Iterator[tuple[int, Bytes]]:
-        most = max(1, min(LARGEST_READ_BYTES // self.page_bytes, page_count))
+        most = max(1, min(self.largest_read_bytes // self.page_bytes, page_count))
         with AlignedBuffer(most * self.page_bytes) as buffer:
             memory = buffer.array.reshape(most, self.page_bytes)
             for begin, end in spans:

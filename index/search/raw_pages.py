@@ -24,6 +24,10 @@ Int64s = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 
+_LARGEST_READ_BYTES = 1 << 16
+"""Reads of ids are part of searches, whose memory budget does not provide for much beside them."""
+
+
 class RawPages:
     """An open file of raw pages, read through the page cache; several threads may read at a time.
 
@@ -36,7 +40,7 @@ class RawPages:
             raise DamagedIndex(f"{path}: belongs to another index", str(path))
         self.path = path
         self._file = open_for_reading(path, direct=False)
-        self._source = PageSource(path, self._file, self.layout.page_bytes, tag)
+        self._source = PageSource(path, self._file, self.layout.page_bytes, tag, _LARGEST_READ_BYTES)
 
     def visit(self, pages: Int64s, reads: Reads) -> Iterator[tuple[slice, Bytes]]:
         """(places in ``pages``, what the page carries) of each distinct page, ascending.

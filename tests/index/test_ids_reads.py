@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,20 @@ def test_threads_share_one_map(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             assert all(pool.map(search, range(40)))
+
+
+def test_reading_many_long_strings_holds_little_beside_them(tmp_path: Path) -> None:
+    """An index of a small budget has no room for whole files of ids while it answers."""
+    rows, length = 20_000, 200
+    strings = [f"{number:0{length}d}" for number in range(rows)]
+    wanted = np.arange(0, rows, 20)
+    answer_bytes = len(wanted) * 2 * (length + 100)  # as bytes and as text, with what Python adds to each
+    with opened(tmp_path, strings, rows) as ids:
+        ids.ids_of_rows(wanted)
+        tracemalloc.start()
+        found, reads, _ = ids.ids_of_rows(wanted)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert found.tolist() == [strings[row] for row in wanted]
+    assert peak < answer_bytes + (512 << 10)
+    assert reads > rows * length >> 16, "no read brings more than 64 KiB"

@@ -68,7 +68,7 @@ def _work(index: pageann.Index, queries: NDArray[Any]) -> dict[str, Any]:
     assert found.stats is not None
     return {
         "most_bytes": most,
-        "answers": zlib.crc32(found.distances.tobytes(), zlib.crc32(found.ids.tobytes())),
+        "answers": zlib.crc32(found.distances.tobytes(), zlib.crc32(repr(found.ids.tolist()).encode())),
         "reads": round(float(found.stats.reads.mean()), 4),
         "qps": round(len(queries) / seconds, 1),
     }
