@@ -53,7 +53,7 @@ class PageSource:
     largest_read_bytes: int = LARGEST_READ_BYTES
 
     def runs(self, pages: Int64s, reads: Reads) -> Iterator[tuple[int, Bytes]]:
-        """(first page, uint8 (count, page_bytes)) of runs of adjacent pages, of no more bytes than the largest read.
+        """(first page, uint8 (count, page_bytes)) of runs of adjacent pages, each of one read.
 
         ``pages`` int64 (m,) ascend without repeats. A block is valid until the next one is asked for.
         Raises IndexClosed, StorageError, and for the first page that is not sound DamagedIndex or
