@@ -157,9 +157,10 @@ def _limit(  # type: ignore[no-untyped-def]
 ):
     """Up to which estimate a page is worth its read.
 
-    The k-th best exact distance decides, less ``strictness`` typical errors. Before any is known the
-    k-th best estimate stands for it, which the search for the best has made too low; as many of the best
-    as the effort says are looked at in any case.
+    The k-th best exact distance decides, less ``strictness`` typical errors. Where so many are not known yet,
+    or those that are merely lie on the pages read, the k-th best of all that is known or estimated stands for
+    it, which the search for the best has made too low. In the first round as many of the best as the effort
+    says are looked at in any case.
     """
     near = np.float32(np.inf)
     if pool >= enough:
@@ -174,8 +175,7 @@ def _limit(  # type: ignore[no-untyped-def]
             if found == enough:
                 limit = scores[i]
                 break
-    if found < enough and first:
-        limit = near + _HOPE * typical
+    limit = min(limit, near + _HOPE * typical)  # what merely lies on the pages read may be far off
     if limit < np.float32(np.inf):
         limit -= strictness * typical
         if found < enough and first:
