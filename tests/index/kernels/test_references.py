@@ -1,4 +1,4 @@
-"""Kernels that count references to the arrays they look at spend a third of a search on it."""
+"""Kernels that count references to the arrays they look at spend a quarter of a search on it."""
 
 from __future__ import annotations
 
