@@ -32,7 +32,7 @@ _TUNED_RECALL = 0.97
 Rows of an index are found more easily than what is asked for, and a scan that is too narrow costs more there
 than one that is too wide costs below.
 
-Read units of real queries at 0.95, with 300 slots, which 0.95 chose with few rows, and with what 0.97 chooses:
+Read units of queries at 0.95, with 300 slots, which 0.95 chose with few rows, and with what 0.97 chooses:
 photosift1m at 30 % 14.9 and 12.8, debian384 at 10 % 13.5 and 12.3, 768 made dimensions at 10 % 14.9 and 14.5,
 for at most a tenth more processor time.
 """

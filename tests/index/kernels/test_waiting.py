@@ -1,4 +1,4 @@
-"""A worker that wakes for each completion wakes most often for nothing that it could go on with."""
+"""A worker that wakes for each completion mostly finds nothing that it could go on with."""
 
 from __future__ import annotations
 
