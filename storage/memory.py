@@ -24,7 +24,6 @@ __all__ = [
     "load_u32",
     "load_u64",
     "move_bytes",
-    "pointer_at",
     "prefetch",
     "store_f32",
     "store_u16",
@@ -45,16 +44,6 @@ Code = tuple[Any, Any]
 def typed_intrinsic(definition: Callable[..., Code]) -> Any:
     """``numba.extending.intrinsic``, typed as Any: calls do not pass the typing context."""
     return intrinsic(definition)
-
-
-@typed_intrinsic
-def pointer_at(typing_context: Any, address: Any) -> Code:
-    """The void pointer to ``address`` (any integer type), as ``numba.carray`` takes it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(address), generate
 
 
 def _load(number_type: Any, bits: int) -> Callable[[Any], Code]:
@@ -162,9 +151,10 @@ def store_u64(typing_context: Any, address: Any, value: Any) -> Code:
     return _store(types.uint64, 64)(address)
 
 
-def _view(element: Any, nbytes: int) -> Callable[[Any, Any], Code]:
-    """The definition of a view of ``element``s of ``nbytes``; views own nothing, so nothing is counted."""
+def _view(element: Any) -> Callable[[Any, Any], Code]:
+    """The definition of a view of ``element``s; views own nothing, so nothing is counted."""
     array = types.Array(element, 1, "C")
+    nbytes = element.bitwidth // 8
 
     def define(address: Any, count: Any) -> Code:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -188,28 +178,28 @@ def _view(element: Any, nbytes: int) -> Callable[[Any, Any], Code]:
 @typed_intrinsic
 def view_u8(typing_context: Any, address: Any, count: Any) -> Code:
     """A uint8 view of ``count`` elements at ``address``."""
-    return _view(types.uint8, 1)(address, count)
+    return _view(types.uint8)(address, count)
 
 
 @typed_intrinsic
 def view_i8(typing_context: Any, address: Any, count: Any) -> Code:
     """An int8 view of ``count`` elements at ``address``."""
-    return _view(types.int8, 1)(address, count)
+    return _view(types.int8)(address, count)
 
 
 @typed_intrinsic
 def view_u16(typing_context: Any, address: Any, count: Any) -> Code:
     """A uint16 view of ``count`` elements at ``address``."""
-    return _view(types.uint16, 2)(address, count)
+    return _view(types.uint16)(address, count)
 
 
 @typed_intrinsic
 def view_i64(typing_context: Any, address: Any, count: Any) -> Code:
     """An int64 view of ``count`` elements at ``address``."""
-    return _view(types.int64, 8)(address, count)
+    return _view(types.int64)(address, count)
 
 
 @typed_intrinsic
 def view_f32(typing_context: Any, address: Any, count: Any) -> Code:
     """A float32 view of ``count`` elements at ``address``."""
-    return _view(types.float32, 4)(address, count)
+    return _view(types.float32)(address, count)

@@ -91,7 +91,7 @@ def worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
     """Completions to wait for at a time.
 
     No query can go on before as many as the fewest that one lacks. Of many reads in flight a share is waited
-    for, since each time the thread sleeps and wakes, and rings the device, costs more than a read.
+    for, since to sleep, to wake and to ring the device takes processor time, however many reads are meant.
     """
     fewest = ring[IN_FLIGHT_COUNT]
     for slot in range(work.counters.shape[0]):
