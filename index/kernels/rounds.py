@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pageann.index.kernels.flight import (
-    heed_deadline,
-    layout_of_round,
-    settle_query,
-    store_answer,
-)
+from pageann.index.kernels.flight import begin_query, go_on_with, layout_of_round, unbegun
 from pageann.index.kernels.state import LAYOUT_FD, LAYOUT_PAGE_BYTES, N_WANTED, PINNED
-from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 
-__all__ = ["PROGRESS_COUNT", "PROGRESS_LAST", "PROGRESS_NEXT", "advance_rounds"]
-
-PROGRESS_NEXT, PROGRESS_LAST = 0, 1
-"""Positions in ``progress``: the query to begin next, and the one behind the last."""
-PROGRESS_COUNT = 2
+__all__ = ["advance_rounds"]
 
 
 @kernel
@@ -46,34 +36,25 @@ def _ask(resident, work, slot, fds, offsets, sizes, addresses, at):  # type: ign
 
 @kernel
 def advance_rounds(  # type: ignore[no-untyped-def]
-    resident, work, queries, excluded, progress, waiting, fds, offsets, sizes, addresses, results,
-    rows, distances, slots, counts, counters, stop,
-):  # fmt: skip
+    resident, work, asked, waiting, fds, offsets, sizes, addresses, results
+):
     """Absorb what the last batch brought, begin queries in free slots; returns the reads of the next batch.
 
-    ``waiting`` int64 (slots,): whether the slot's reads are in the batch; ``progress`` int64 (2,),
-    see PROGRESS_NEXT. 0 reads: all queries are answered, or ``stop[0]`` is set; those not answered
-    then have a count of -1. The rest as in ``search_over_ring``.
+    ``waiting`` int64 (slots,): whether the slot's reads are in the batch. 0 reads: all queries are
+    answered, or ``asked.stop`` is set; those not answered then have a count of -1.
     """
-    if stop[0] != 0:
+    if asked.stop[0] != 0:
         return 0
     taken = 0
     wanted = 0
     for slot in range(waiting.shape[0]):
         if waiting[slot] != 0:
             taken = _take_results(work, slot, results, taken)
-            heed_deadline(work, slot, counters)
-            absorb_round(resident, work, slot)
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
+            if go_on_with(resident, work, slot, asked):
                 waiting[slot] = 0
     for slot in range(waiting.shape[0]):
-        while waiting[slot] == 0 and progress[PROGRESS_NEXT] < progress[PROGRESS_LAST]:
-            start_query(resident, work, slot, progress[PROGRESS_NEXT], queries, excluded, counters)
-            progress[PROGRESS_NEXT] += 1
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-            else:
+        while waiting[slot] == 0 and unbegun(asked) > 0:
+            if not begin_query(resident, work, slot, asked):
                 waiting[slot] = 1
         if waiting[slot] != 0:
             wanted = _ask(resident, work, slot, fds, offsets, sizes, addresses, wanted)

@@ -1,7 +1,8 @@
-"""What the search kernels work on: names of parameters and counters, and the two bundles of arrays.
+"""What the search kernels work on: names of parameters and counters, and the three bundles of arrays.
 
 Kernels take few arguments of fixed types, so that each compiles once: ``Resident`` (an open index,
-read only) and ``Work`` (the queries that one worker has in flight, one row of each array a query).
+read only), ``Work`` (the queries that one worker has in flight, one row of each array a query) and
+``Asked`` (what it is asked, and the answers).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Resident", "Work"]
+__all__ = ["Asked", "Resident", "Work"]
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -119,6 +120,12 @@ COUNTER_COUNT = 27
 GONE = -1
 """As a deadline: nobody waits for the answer any more."""
 
+# Positions in Asked.flow.
+FLOW_NEXT, FLOW_LAST, FLOW_LIVE, FLOW_ENDED, FLOW_ENOUGH = range(5)
+"""How many queries were begun, and how many there are, both since the first; how many are begun and have not
+ended; how many rows of Asked.ended are filled, and how many of those are worth a return to Python."""
+FLOW_COUNT = 5
+
 PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
 STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3
 """As in :class:`pageann.results.StopReason`."""
@@ -210,3 +217,35 @@ class Work(NamedTuple):
     cell_places: Int32s
     rotated: Floats
     table_values: Floats
+    free: Int64s
+    """(slots + 1,): rows that no query has, as many as the last element says."""
+    retries: Bytes
+    """(slots, width): how often each read of a round was asked for again."""
+    reaped: Int64s
+    """Room for the completions that are taken at a time: what each belongs to."""
+    reaped_results: Int32s
+
+
+class Asked(NamedTuple):
+    """Queries put to a worker, and their answers: a row of each array a query, in the order of ``order``."""
+
+    queries: Floats
+    """(q, dim)."""
+    excluded: Int64s
+    """(q,): a row to leave out of each answer, or -1."""
+    rows: Int64s
+    """(q, k), like the next two: see :class:`pageann.index.search.answers.Answers`."""
+    distances: Doubles
+    slots: Int64s
+    counts: Int32s
+    """(q,): -1 before a query is answered."""
+    counters: Int64s
+    """(q, COUNTER_COUNT): N_DEADLINE_NS is read when a query begins and before each later round, the rest is
+    output."""
+    order: Int64s
+    """(q,): the queries to answer, in turn; it is used round and round."""
+    ended: Int64s
+    """(q,): those that have ended and were not handed out."""
+    flow: Int64s
+    stop: Int64s
+    """(1,): not 0 ends the call soon, with queries unanswered."""

@@ -6,21 +6,22 @@ import errno
 
 import numpy as np
 
-from pageann.index.kernels.flight import (
-    heed_deadline,
-    layout_of_round,
-    settle_query,
-    store_answer,
-)
+from pageann.index.kernels.clock import now_ns
+from pageann.index.kernels.flight import begin_query, end_unread, go_on_with, layout_of_round, unbegun
 from pageann.index.kernels.state import (
+    FLOW_ENDED,
+    FLOW_ENOUGH,
+    FLOW_LIVE,
     LAYOUT_FD,
     LAYOUT_PAGE_BYTES,
+    N_DEADLINE_NS,
     N_DEVICE_READS,
+    N_MARK_NS,
     N_PENDING,
+    N_QUERY,
     N_WANTED,
     PINNED,
 )
-from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
 from pageann.storage.io.contract import RETRIES_MAX
 from pageann.storage.io.ring_state import IN_FLIGHT_COUNT
@@ -34,12 +35,15 @@ from pageann.storage.io.uring_kernels import (
     settle_read,
 )
 
-__all__ = ["search_over_ring", "worth_waking_for"]
+__all__ = ["search_over_ring", "wait_for_reads", "worth_waking_for"]
 
 _RING_IS_FULL = -errno.ENOBUFS
 _EBUSY = errno.EBUSY
-_REAPED_AT_ONCE = 64
 _SHARE_WAITED_FOR = 16
+_NO_QUERY = -1
+"""As N_QUERY: the query has ended before its reads."""
+_GRACE_NS = 100_000_000
+"""How long a round may still take once the deadline has passed: reads that hang have not come then."""
 
 
 @kernel
@@ -58,13 +62,14 @@ def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
     """Push the device reads of a round; False if the ring, large enough for all rounds, is full."""
     work.counters[slot, N_PENDING] = work.counters[slot, N_DEVICE_READS]
     for i in range(work.counters[slot, N_WANTED]):
+        work.retries[slot, i] = 0
         if work.wanted_results[slot, i] != PINNED and not _push_page(resident, work, ring, slot, i, 0):
             return False
     return True
 
 
 @kernel
-def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignore[no-untyped-def]
+def _settle_page(resident, work, ring, slot, i, result):  # type: ignore[no-untyped-def]
     """Take in what the ring says of one read; False if its continuation finds the ring full.
 
     Until the read has ended its place in ``wanted_results`` counts the bytes that have arrived.
@@ -73,38 +78,123 @@ def _settle_page(resident, work, ring, slot, i, result, retries):  # type: ignor
     if result != page_bytes or work.wanted_results[slot, i] != 0:
         done_bytes = np.int64(work.wanted_results[slot, i])
         start = resume_point(done_bytes)
-        if is_transient(result) and retries[slot, i] < RETRIES_MAX:
-            retries[slot, i] += 1
+        if is_transient(result) and work.retries[slot, i] < RETRIES_MAX:
+            work.retries[slot, i] += np.uint8(1)
             return _push_page(resident, work, ring, slot, i, start)
         finished, result = settle_read(result, start, done_bytes, page_bytes)
         if not finished:
             work.wanted_results[slot, i] = result
             return _push_page(resident, work, ring, slot, i, resume_point(result))
-        retries[slot, i] = 0
     work.wanted_results[slot, i] = result
     work.counters[slot, N_PENDING] -= 1
     return True
 
 
 @kernel
-def worth_waking_for(work, ring):  # type: ignore[no-untyped-def]
+def worth_waking_for(work):  # type: ignore[no-untyped-def]
     """Completions to wait for at a time.
 
     No query can go on before as many as the fewest that one lacks. Of many reads in flight a share is waited
     for, since to sleep, to wake and to ring the device takes processor time, however many reads are meant.
+    Reads that no query waits for any more do not count: they may hang.
     """
-    fewest = ring[IN_FLIGHT_COUNT]
+    fewest = np.int64(0)
+    awaited = np.int64(0)
     for slot in range(work.counters.shape[0]):
         pending = work.counters[slot, N_PENDING]
-        if pending > 0:
-            fewest = min(fewest, pending)
-    return max(fewest, ring[IN_FLIGHT_COUNT] // _SHARE_WAITED_FOR)
+        if pending > 0 and work.counters[slot, N_QUERY] != _NO_QUERY:
+            fewest = pending if awaited == 0 else min(fewest, pending)
+            awaited += pending
+    return max(1, fewest, awaited // _SHARE_WAITED_FOR)
 
 
 @kernel
-def _submit(work, ring, refusals):  # type: ignore[no-untyped-def]
+def _patience_ns(work, slot):  # type: ignore[no-untyped-def]
+    """Until when row ``slot`` waits for its round, on the clock of ``now_ns``; 0: for ever, or not at all."""
+    deadline = work.counters[slot, N_DEADLINE_NS]
+    if deadline <= 0 or work.counters[slot, N_PENDING] == 0 or work.counters[slot, N_QUERY] == _NO_QUERY:
+        return np.int64(0)
+    return max(deadline, work.counters[slot, N_MARK_NS]) + _GRACE_NS
+
+
+@kernel
+def _wait_us(work):  # type: ignore[no-untyped-def]
+    """Microseconds until a query in flight has waited long enough; below 0: none has a deadline."""
+    first = np.int64(0)
+    for slot in range(work.counters.shape[0]):
+        until = _patience_ns(work, slot)
+        if until > 0:
+            first = until if first == 0 else min(first, until)
+    return max(np.int64(0), first - now_ns()) // 1000 + 1 if first > 0 else np.int64(-1)
+
+
+@kernel
+def _end_late_queries(resident, work, asked):  # type: ignore[no-untyped-def]
+    """End those whose reads hang beyond their deadline; their rows are free once the device is done."""
+    now = now_ns()
+    for slot in range(work.counters.shape[0]):
+        until = _patience_ns(work, slot)
+        if until > 0 and now >= until:
+            pending = work.counters[slot, N_PENDING]
+            end_unread(resident, work, slot, asked)
+            work.counters[slot, N_PENDING] = pending
+            work.counters[slot, N_QUERY] = _NO_QUERY
+
+
+@kernel
+def _free(work, slot):  # type: ignore[no-untyped-def]
+    """Row ``slot`` is to be had for another query."""
+    last = work.free.shape[0] - 1
+    work.free[work.free[last]] = slot
+    work.free[last] += 1
+
+
+@kernel
+def _free_all(work):  # type: ignore[no-untyped-def]
+    """So are all: nothing is in flight."""
+    work.free[work.free.shape[0] - 1] = 0
+    for slot in range(work.counters.shape[0]):
+        work.counters[slot, N_PENDING] = 0
+        _free(work, slot)
+
+
+@kernel
+def _begin_queries(resident, work, ring, asked):  # type: ignore[no-untyped-def]
+    """Begin queries while there are rows for them; False if the ring is full."""
+    last = work.free.shape[0] - 1
+    while work.free[last] > 0 and unbegun(asked) > 0:
+        slot = work.free[work.free[last] - 1]
+        if begin_query(resident, work, slot, asked):
+            continue
+        work.free[last] -= 1
+        if not _push_round(resident, work, ring, slot):
+            return False
+    return True
+
+
+@kernel
+def _take_completion(resident, work, ring, asked, user_data, result):  # type: ignore[no-untyped-def]
+    """Take in what has become of one read, and what follows for its query; False if the ring is full."""
+    slot = user_data // work.wanted.shape[1]
+    if work.counters[slot, N_QUERY] == _NO_QUERY:
+        work.counters[slot, N_PENDING] -= 1
+        if work.counters[slot, N_PENDING] == 0:
+            _free(work, slot)
+        return True
+    if not _settle_page(resident, work, ring, slot, user_data % work.wanted.shape[1], result):
+        return False
+    if work.counters[slot, N_PENDING] > 0:
+        return True
+    if go_on_with(resident, work, slot, asked):
+        _free(work, slot)
+        return True
+    return _push_round(resident, work, ring, slot)
+
+
+@kernel
+def _submit(work, ring, wait_for, wait_us, refusals):  # type: ignore[no-untyped-def]
     """Submit, and wait for completions; (0 or minus an error number, refusals in a row)."""
-    submitted = ring_submit_wait(ring, worth_waking_for(work, ring), -1)
+    submitted = ring_submit_wait(ring, wait_for, wait_us)
     if submitted >= 0:
         return 0, 0
     if (is_transient(submitted) or submitted == -_EBUSY) and refusals < RETRIES_MAX:
@@ -112,80 +202,54 @@ def _submit(work, ring, refusals):  # type: ignore[no-untyped-def]
     return submitted, refusals
 
 
-@kernel(allocates=True)
-def search_over_ring(  # type: ignore[no-untyped-def]
-    resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop
-):
-    """Answer ``queries[first:last]``; returns 0, or minus an error number of the ring itself.
+@kernel
+def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-def]
+    """Answer queries of ``asked`` until all have ended, or FLOW_ENOUGH of them; 0, or minus an error number.
 
-    ``excluded`` int64 (q,): a row to leave out of each answer, or -1. ``counters`` int64 (q,
-    COUNTER_COUNT): N_DEADLINE_NS of a row is read when its query begins and before each later round, the
-    rest is output. ``stop``
-    int64[1]: not 0 ends the call between completions. Queries that are not answered, then or after an
-    error, keep the count that they had. No read is in flight afterwards, unless IN_FLIGHT_COUNT of a
-    ring in trouble says so: then the buffers are not the caller's again.
+    Those that go on have reads in flight afterwards: call again. None is in flight once ``asked.stop`` is
+    set, between completions, or after an error, which is one of the ring itself, unless IN_FLIGHT_COUNT of
+    a ring in trouble says so: then the buffers are not the caller's again. Queries that are not answered
+    keep the count that they had. A query whose deadline has passed does not wait for reads that hang:
+    those may be in flight when all queries have ended.
     """
-    user_data = np.empty(_REAPED_AT_ONCE, np.int64)
-    results = np.empty(_REAPED_AT_ONCE, np.int32)
-    free = np.arange(work.counters.shape[0])
-    retries = np.zeros((work.counters.shape[0], work.wanted.shape[1]), np.uint8)
-    return _search(
-        resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
-        user_data, results, free, retries,
-    )  # fmt: skip
+    refusals = 0
+    outcome = 0
+    while asked.stop[0] == 0:
+        if not _begin_queries(resident, work, ring, asked):
+            outcome = _RING_IS_FULL
+            break
+        if asked.flow[FLOW_LIVE] == 0 and unbegun(asked) == 0:
+            return 0
+        if asked.flow[FLOW_ENDED] >= asked.flow[FLOW_ENOUGH]:
+            # The device works on while answers are handed out.
+            outcome, refusals = _submit(work, ring, 0, -1, refusals)
+            if outcome != 0:
+                break
+            return 0
+        wait_us = _wait_us(work)
+        outcome, refusals = _submit(work, ring, worth_waking_for(work), wait_us, refusals)
+        if outcome != 0:
+            break
+        for c in range(ring_reap(ring, work.reaped, work.reaped_results)):
+            if not _take_completion(
+                resident, work, ring, asked, work.reaped[c], np.int64(work.reaped_results[c])
+            ):
+                outcome = _RING_IS_FULL
+                break
+        if outcome != 0:
+            break
+        if wait_us >= 0:
+            _end_late_queries(resident, work, asked)
+    ring_drain(ring, work.reaped, work.reaped_results)
+    if ring[IN_FLIGHT_COUNT] == 0:
+        _free_all(work)
+    return outcome
 
 
 @kernel
-def _search(  # type: ignore[no-untyped-def]
-    resident, work, ring, queries, excluded, first, last, rows, distances, slots, counts, counters, stop,
-    user_data, results, free, retries,
-):  # fmt: skip
-    """The same with ``free`` slots, ``retries`` of each of their reads, and room for completions."""
-    capacity = work.counters.shape[0]
-    width = work.wanted.shape[1]
-    free_count = capacity
-    for slot in range(capacity):
-        work.counters[slot, N_PENDING] = 0
-    upcoming = first
-    refusals = 0
-    outcome = 0
-    while stop[0] == 0:
-        while outcome == 0 and free_count > 0 and upcoming < last:
-            slot = free[free_count - 1]
-            start_query(resident, work, slot, upcoming, queries, excluded, counters)
-            upcoming += 1
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-                work.counters[slot, N_PENDING] = 0
-            elif _push_round(resident, work, ring, slot):
-                free_count -= 1
-            else:
-                outcome = _RING_IS_FULL
-        if outcome != 0 or free_count == capacity:
-            break
-        outcome, refusals = _submit(work, ring, refusals)
-        if outcome != 0:
-            break
-        for c in range(ring_reap(ring, user_data, results)):
-            slot = user_data[c] // width
-            i = user_data[c] - slot * width
-            if not _settle_page(resident, work, ring, slot, i, np.int64(results[c]), retries):
-                outcome = _RING_IS_FULL
-                break
-            if work.counters[slot, N_PENDING] > 0:
-                continue
-            heed_deadline(work, slot, counters)
-            absorb_round(resident, work, slot)
-            if settle_query(resident, work, slot):
-                store_answer(work, slot, rows, distances, slots, counts, counters)
-                work.counters[slot, N_PENDING] = 0
-                free[free_count] = slot
-                free_count += 1
-            elif not _push_round(resident, work, ring, slot):
-                outcome = _RING_IS_FULL
-                break
-        if outcome != 0:
-            break
-    if outcome != 0 or stop[0] != 0:
-        ring_drain(ring, user_data, results)
+def wait_for_reads(work, ring):  # type: ignore[no-untyped-def]
+    """Wait for reads whose queries have ended without them; 0, or minus the error number of the ring."""
+    outcome = ring_drain(ring, work.reaped, work.reaped_results)
+    if outcome == 0:
+        _free_all(work)
     return outcome

@@ -9,7 +9,7 @@ import threading
 
 from pageann.index.kernels.state import Resident
 from pageann.index.search.aio_desks import AioDesks
-from pageann.index.search.call_queue import Call, closed_engine
+from pageann.index.search.calls import Call, closed_engine
 from pageann.index.search.desks import DeskMemory
 from pageann.index.search.ending import end_at_exit
 from pageann.index.search.part import Part

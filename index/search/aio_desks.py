@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pageann.index.search.call_queue import closed_engine
+from pageann.index.search.calls import closed_engine
 from pageann.index.search.desks import DeskMemory
 
 __all__ = ["AioDesks"]

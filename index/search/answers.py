@@ -50,6 +50,17 @@ class Answers:
             np.zeros((queries, COUNTER_COUNT), np.int64),
         )
 
+    @classmethod
+    def room(cls, queries: int, k: int) -> Answers:
+        """Room for answers that are read only once they are there: untouched, it takes no memory."""
+        return cls(
+            np.empty((queries, k), np.int64),
+            np.empty((queries, k), np.float64),
+            np.empty((queries, k), np.int64),
+            np.full(queries, UNANSWERED, np.int32),
+            np.empty((queries, COUNTER_COUNT), np.int64),
+        )
+
     @property
     def unfinished(self) -> bool:
         """Whether a query was not answered."""
@@ -64,14 +75,19 @@ class Answers:
             return self.counters.item(0, N_FAULT) != 0
         return bool(self.counters[:, N_FAULT].any())
 
-    def copy_into(self, other: Answers, first: int) -> None:
-        """Copy rows ``first ..`` of these, as many as ``other`` has, to ``other``."""
-        last = first + len(other.counts)
-        other.rows[:] = self.rows[first:last]
-        other.distances[:] = self.distances[first:last]
-        other.slots[:] = self.slots[first:last]
-        other.counts[:] = self.counts[first:last]
-        other.counters[:] = self.counters[first:last]
+    def copy_of(self, queries: list[int]) -> Answers:
+        """The answers of some queries, in memory of their own."""
+        if len(queries) == 1:  # as mostly; and to pick from a list takes twice as long
+            query = queries[0]
+            picked = slice(query, query + 1)
+            return Answers(
+                self.rows[picked].copy(), self.distances[picked].copy(), self.slots[picked].copy(),
+                self.counts[picked].copy(), self.counters[picked].copy(),
+            )  # fmt: skip
+        return Answers(
+            self.rows[queries], self.distances[queries], self.slots[queries], self.counts[queries],
+            self.counters[queries],
+        )  # fmt: skip
 
 
 @functools.cache

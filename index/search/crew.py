@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 
-from pageann.index.search.call_queue import Call, CallQueue, Ending
+from pageann.index.search.call_queue import CallQueue
+from pageann.index.search.calls import Call, Ending
 from pageann.index.search.desks import Desk
 from pageann.index.search.ending import end_at_exit
+from pageann.index.search.jobs import Job
 from pageann.storage.io import fork
 from pageann.storage.io.contract import ReadDriver
 
@@ -109,14 +112,19 @@ def _work(queue: CallQueue, make_desk: MakeDesk, slots: int) -> None:
         while (job := queue.take()) is not None:
             error: BaseException | None = None
             try:
-                desk.search(job.part)
-                job.share_answers()
+                desk.search(job.part, functools.partial(_turn_over, queue, job))
             except BaseException as failure:
                 error = failure
             _wake(queue.finish(job, error))
             del job, error
     finally:
         desk.close()
+
+
+def _turn_over(queue: CallQueue, job: Job, may_join: bool) -> bool:
+    """Hand out the answers that a worker has, let others join; whether it goes on."""
+    _wake(queue.turn_over(job, may_join))
+    return job.goes_on
 
 
 def _outlast(ended: Ending) -> None:

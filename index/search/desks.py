@@ -8,8 +8,8 @@ from typing import Protocol
 
 from pageann.errors import StorageError
 from pageann.index.kernels.state import Resident
-from pageann.index.kernels.uring_search import search_over_ring
-from pageann.index.search.part import Part
+from pageann.index.kernels.uring_search import search_over_ring, wait_for_reads
+from pageann.index.search.part import Part, TurnOver, nothing_more
 from pageann.index.search.rounds import ReadBatch, search_blocking
 from pageann.index.search.turns import Turns
 from pageann.index.search.workspace import Workspace, WorkspaceFacts, WorkspaceSize
@@ -28,8 +28,8 @@ _lost: list[tuple[Ring, Workspace]] = []
 class Desk(Protocol):
     """What a worker thread needs; made and used on that thread only."""
 
-    def search(self, part: Part) -> None:
-        """Answer a part. No read is in flight afterwards, also when this raises."""
+    def search(self, part: Part, turn_over: TurnOver = nothing_more) -> None:
+        """Answer a part, and what joins it. No read is in flight afterwards, also when this raises."""
         ...
 
     def close(self) -> None:
@@ -66,6 +66,11 @@ class DeskMemory:
                 yield self.workspace(size)
             finally:
                 self.close()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a call waits for the memory of all workers."""
+        return self._turns.awaited
 
     def _beyond_share(self, size: WorkspaceSize) -> bool:
         kept = self._workspace  # another thread may free it
@@ -141,21 +146,28 @@ class RingDesk:
         if ring is not None:
             ring.close()
 
-    def search(self, part: Part) -> None:
-        """Answer a part; StorageError when the ring itself is in trouble."""
+    def search(self, part: Part, turn_over: TurnOver = nothing_more) -> None:
+        """Answer a part, and what joins it; StorageError when the ring itself is in trouble."""
         with self._memory.turn(part.options.size) as workspace:
-            self._search(part, workspace)
+            self._search(part, workspace, turn_over)
 
-    def _search(self, part: Part, workspace: Workspace) -> None:
+    def _search(self, part: Part, workspace: Workspace, turn_over: TurnOver) -> None:
         part.options.write(workspace.work.call)
         # A delayed read takes two places; more than ENTRIES_MAX no queue needs, since its owner submits.
         places = (2 if len(self._faults) else 1) * workspace.slots * workspace.size.width
         ring = self._ring_of(min(places, ENTRIES_MAX))
-        answers = part.answers
-        outcome = search_over_ring(
-            self._resident, workspace.work, ring.state, part.queries, part.excluded, part.first, part.last,
-            answers.rows, answers.distances, answers.slots, answers.counts, answers.counters, part.stop,
-        )  # fmt: skip
+        try:
+            goes_on = True
+            while goes_on:
+                outcome = search_over_ring(self._resident, workspace.work, ring.state, part.asked)
+                self._require_sound(ring, outcome)
+                goes_on = turn_over(not self._memory.is_awaited)
+        finally:
+            if self._ring is ring and ring.state[IN_FLIGHT_COUNT] > 0:
+                self._require_sound(ring, wait_for_reads(workspace.work, ring.state))
+
+    def _require_sound(self, ring: Ring, outcome: int) -> None:
+        """Raise StorageError where a kernel reports trouble of the ring, which is then not used again."""
         if outcome < 0:
             self._abandon(ring)
             raise StorageError(
@@ -192,11 +204,15 @@ class BatchDesk:
         self._memory = DeskMemory(resident, slots, scratch_bytes, turns)
         self._driver = driver
 
-    def search(self, part: Part) -> None:
-        """Answer a part."""
-        with self._memory.turn(part.options.size) as workspace:
+    def search(self, part: Part, turn_over: TurnOver = nothing_more) -> None:
+        """Answer a part, and what joins it."""
+        memory = self._memory
+        with memory.turn(part.options.size) as workspace:
             part.options.write(workspace.work.call)
-            search_blocking(self._resident, workspace, self._memory.batch(workspace), part, self._driver)
+            search_blocking(
+                self._resident, workspace, memory.batch(workspace), part, self._driver,
+                lambda: turn_over(not memory.is_awaited),
+            )  # fmt: skip
 
     def close(self) -> None:
         """Free the memory; the driver is its owner's."""

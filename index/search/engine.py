@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pageann.errors import InvalidArgument
 from pageann.index.kernels.state import Resident
 from pageann.index.search.answers import Answers
-from pageann.index.search.call_queue import Call, closed_engine
+from pageann.index.search.calls import Call, closed_engine
 from pageann.index.search.crew import ThreadCrew
 from pageann.index.search.desks import BatchDesk, RingDesk
 from pageann.index.search.engine_faults import raise_fault
@@ -164,7 +164,7 @@ class Engine:
     def _outcome(self, call: Call) -> Answers:
         if call.error is not None:
             raise call.error
-        if call.answers.unfinished:
+        if call.answers is None or call.answers.unfinished:
             raise closed_engine()  # only an engine that ends leaves queries unanswered
         raise_fault(self._segment, call.answers)
         return call.answers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from pageann.index.kernels.rounds import PROGRESS_COUNT, PROGRESS_LAST, PROGRESS_NEXT, advance_rounds
-from pageann.index.kernels.state import Resident
+from pageann.index.kernels.rounds import advance_rounds
+from pageann.index.kernels.state import FLOW_ENDED, FLOW_ENOUGH, Resident
 from pageann.index.search.part import Part
 from pageann.index.search.workspace import Workspace
 from pageann.storage.io.contract import AsyncReadDriver, Int32s, Int64s, ReadDriver
@@ -50,30 +52,43 @@ class _Rounds:
         self._resident = resident
         self._work = workspace.work
         self._batch = batch
-        self._part = part
-        self._progress = np.zeros(PROGRESS_COUNT, np.int64)
-        self._progress[PROGRESS_NEXT] = part.first
-        self._progress[PROGRESS_LAST] = part.last
+        self._asked = part.asked
         self._waiting = np.zeros(workspace.slots, np.int64)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether so many queries have ended that their answers should be handed out."""
+        flow = self._asked.flow
+        return bool(flow[FLOW_ENDED] >= flow[FLOW_ENOUGH])
 
     def advance(self) -> Reads | None:
         """Take in the last batch, if any; the next one, or None when there is nothing left to read."""
-        part, batch, answers = self._part, self._batch, self._part.answers
+        batch = self._batch
         count = advance_rounds(
-            self._resident, self._work, part.queries, part.excluded, self._progress, self._waiting,
+            self._resident, self._work, self._asked, self._waiting,
             batch.fds, batch.offsets, batch.sizes, batch.addresses, batch.results,
-            answers.rows, answers.distances, answers.slots, answers.counts, answers.counters, part.stop,
         )  # fmt: skip
         return batch.first(count) if count else None
 
 
 def search_blocking(
-    resident: Resident, workspace: Workspace, batch: ReadBatch, part: Part, driver: ReadDriver
+    resident: Resident,
+    workspace: Workspace,
+    batch: ReadBatch,
+    part: Part,
+    driver: ReadDriver,
+    turn_over: Callable[[], bool],
 ) -> None:
     """Answer a part; no read is in flight afterwards, also when the driver raises."""
     rounds = _Rounds(resident, workspace, batch, part)
-    while (reads := rounds.advance()) is not None:
-        driver.read_batch(*reads)
+    goes_on = True
+    while goes_on:
+        reads = rounds.advance()
+        if reads is None or rounds.has_enough:
+            goes_on = turn_over()
+        if reads is not None:
+            driver.read_batch(*reads)
+            goes_on = True
 
 
 async def search_awaiting(

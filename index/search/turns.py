@@ -25,6 +25,11 @@ class Turns:
         with self._changed:
             self._keepers.append(free)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether someone waits for a turn, which those who share this one should bring about."""
+        return self._admitted < self._arrived
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """A turn beside others."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from pageann.index.search.call_queue import closed_engine
+from pageann.index.search.calls import closed_engine
 from pageann.storage.io import fork
 
 __all__ = ["Lease", "Visits"]

@@ -39,6 +39,8 @@ __all__ = ["Workspace", "WorkspaceFacts", "WorkspaceSize"]
 
 _SPARE_BYTES = 4096
 """Behind the last page buffer, which scans may read beyond."""
+_REAPED_AT_ONCE = 64
+"""Completions that are taken at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,10 @@ class WorkspaceFacts:
             "wanted": ((slots, size.width), np.int64),
             "wanted_addresses": ((slots, size.width), np.int64),
             "wanted_results": ((slots, size.width), np.int32),
+            "free": ((slots + 1,), np.int64),
+            "retries": ((slots, size.width), np.uint8),
+            "reaped": ((_REAPED_AT_ONCE,), np.int64),
+            "reaped_results": ((_REAPED_AT_ONCE,), np.int32),
             "unit_scores": ((cells * LANES,), np.float32),
             "bins": ((BINS,), np.int32),
             "cells": ((2, cells), np.int32),
@@ -165,6 +171,7 @@ class Workspace:
         self._memory = AlignedBuffer(slots * size.width * facts.buffer_bytes + _SPARE_BYTES)
         places = np.arange(slots * size.width, dtype=np.int64).reshape(slots, size.width)
         arrays = {name: np.zeros(*form) for name, form in facts.arrays(slots, size).items()}
+        arrays["free"][:] = [*range(slots), slots]
         self.work = Work(buffers=self._memory.address + facts.buffer_bytes * places, **arrays)
 
     def close(self) -> None:

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pageann.index.kernels.state import COUNTER_COUNT, N_PENDING
+from pageann.index.kernels.state import COUNTER_COUNT, N_PENDING, N_QUERY
 from pageann.index.kernels.uring_search import worth_waking_for
-from pageann.storage.io.ring_state import IN_FLIGHT_COUNT, STATE_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -25,6 +24,11 @@ from pageann.storage.io.ring_state import IN_FLIGHT_COUNT, STATE_LENGTH
 def test_as_many_completions_as_a_query_lacks_or_a_share_of_all(pending: list[int], completions: int) -> None:
     counters = np.zeros((len(pending), COUNTER_COUNT), np.int64)
     counters[:, N_PENDING] = pending
-    ring = np.zeros(STATE_LENGTH, np.int64)
-    ring[IN_FLIGHT_COUNT] = sum(pending)
-    assert worth_waking_for.py_func(SimpleNamespace(counters=counters), ring) == completions
+    assert worth_waking_for.py_func(SimpleNamespace(counters=counters)) == completions
+
+
+def test_reads_that_no_query_waits_for_do_not_count() -> None:
+    counters = np.zeros((3, COUNTER_COUNT), np.int64)
+    counters[:, N_PENDING] = [100, 4, 100]
+    counters[[0, 2], N_QUERY] = -1
+    assert worth_waking_for.py_func(SimpleNamespace(counters=counters)) == 4

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from pageann.errors import IndexClosed
-from pageann.index.kernels.state import GONE, N_DEADLINE_NS
-from pageann.index.search.call_queue import Call, CallQueue, Job
+from pageann.index.kernels.state import FLOW_ENDED, FLOW_ENOUGH, FLOW_LAST, FLOW_NEXT, GONE, N_DEADLINE_NS
+from pageann.index.search.call_queue import CallQueue
+from pageann.index.search.calls import Call
 from pageann.index.search.crew import _wake
 from pageann.index.search.engine import CallOptions
+from pageann.index.search.jobs import Job
 from pageann.index.search.workspace import WorkspaceSize
 
 DIM = 3
@@ -35,13 +37,38 @@ def take(queue: CallQueue) -> Job:
     return job
 
 
+def begun(job: Job) -> list[int]:
+    """The numbers of the queries that a worker would begin now, in turn."""
+    asked = job.part.asked
+    places = range(int(asked.flow[FLOW_NEXT]), int(asked.flow[FLOW_LAST]))
+    return [int(asked.queries[asked.order[at % len(asked.order)], 0]) for at in places]
+
+
+def end(job: Job, queries: int) -> None:
+    """Answer the next ``queries`` queries with their own numbers, as a worker would."""
+    asked = job.part.asked
+    for _ in range(queries):
+        row = asked.order[asked.flow[FLOW_NEXT] % len(asked.order)]
+        asked.flow[FLOW_NEXT] += 1
+        asked.rows[row] = int(asked.queries[row, 0])
+        asked.counts[row] = asked.rows.shape[1]
+        asked.ended[asked.flow[FLOW_ENDED]] = row
+        asked.flow[FLOW_ENDED] += 1
+
+
 def answer(queue: CallQueue, job: Job) -> list[Call]:
-    """Answer every query with its own number."""
-    part = job.part
-    part.answers.rows[part.first : part.last] = part.queries[part.first : part.last, :1].astype(np.int64)
-    part.answers.counts[part.first : part.last] = part.answers.rows.shape[1]
-    job.share_answers()
-    return queue.finish(job, None)
+    """Answer all that is in ``job``, and be done with it."""
+    end(job, len(begun(job)))
+    ended = queue.turn_over(job, may_join=False)
+    assert not job.goes_on
+    return ended + queue.finish(job, None)
+
+
+def rows_of(one: Call) -> list[int]:
+    """The first row of each answer."""
+    assert one.answers is not None
+    found: list[int] = one.answers.rows[:, 0].tolist()
+    return found
 
 
 def put(queue: CallQueue, calls: Sequence[Call]) -> None:
@@ -54,14 +81,14 @@ def test_a_large_call_is_shared_out_and_ends_with_its_last_share() -> None:
     large = call(3000, width=2)
     queue.put(large)
     first, second = take(queue), take(queue)
-    assert (first.part.first, first.part.last) == (0, 1024)
-    assert (second.part.first, second.part.last) == (1024, 2048)
+    assert begun(first) == [*range(1024)]
+    assert begun(second) == [*range(1024, 2048)]
     assert answer(queue, second) == []
     third = take(queue)
-    assert (third.part.first, third.part.last) == (2048, 3000)
+    assert begun(third) == [*range(2048, 3000)]
     assert answer(queue, first) == []
     assert answer(queue, third) == [large]
-    np.testing.assert_array_equal(large.answers.rows[:, 0], np.arange(3000))
+    assert rows_of(large) == [*range(3000)]
 
 
 def test_no_more_workers_than_asked_for() -> None:
@@ -69,21 +96,20 @@ def test_no_more_workers_than_asked_for() -> None:
     narrow, other = call(3000, width=1), call(1, k=3)
     put(queue, [narrow, other])
     first = take(queue)
-    assert first.calls == [narrow]
-    assert take(queue).calls == [other]
+    assert begun(first) == [*range(1024)]
+    assert answer(queue, take(queue)) == [other]
     queue.close()
     assert queue.take() is None  # a second worker on the narrow call would be one too many
     answer(queue, first)
-    assert take(queue).part.first == 1024
+    assert begun(take(queue))[0] == 1024
 
 
 def test_large_and_small_take_turns() -> None:
     queue = CallQueue(joint_queries=4)
-    large, small = call(5000, width=3), call(1)
-    put(queue, [large, small])
-    assert take(queue).calls == [large]
-    assert take(queue).calls == [small]
-    assert take(queue).calls == [large]
+    put(queue, [call(5000, width=3), call(1, first=7)])
+    assert begun(take(queue))[0] == 0
+    assert begun(take(queue)) == [7]
+    assert begun(take(queue))[0] == 1024
 
 
 def test_small_calls_with_equal_settings_go_together() -> None:
@@ -97,21 +123,21 @@ def test_small_calls_with_equal_settings_go_together() -> None:
     ]
     put(queue, calls)
     job = take(queue)
-    assert job.calls == [calls[0], calls[1], calls[3]]  # the last would be the seventh query
-    np.testing.assert_array_equal(job.part.queries[:, 0], [10, 11, 20, 40, 41, 42])
-    np.testing.assert_array_equal(job.part.excluded, [10, 11, 20, 40, 41, 42])
-    assert answer(queue, job) == job.calls
-    np.testing.assert_array_equal(calls[0].answers.rows[:, 0], [10, 11])
-    np.testing.assert_array_equal(calls[3].answers.rows[:, 0], [40, 41, 42])
-    assert take(queue).calls == [calls[2]]
-    assert take(queue).calls == [calls[4]]
+    assert begun(job) == [10, 11, 20, 40, 41, 42]  # the last would be the seventh query
+    assert job.part.asked.excluded[job.part.asked.order].tolist() == [10, 11, 20, 40, 41, 42]
+    assert answer(queue, job) == [calls[0], calls[1], calls[3]]
+    assert rows_of(calls[0]) == [10, 11]
+    assert rows_of(calls[3]) == [40, 41, 42]
+    assert answer(queue, take(queue)) == [calls[2]]
+    assert answer(queue, take(queue)) == [calls[4]]
 
 
 def test_deadlines_stay_with_their_queries() -> None:
     queue = CallQueue(joint_queries=6)
     put(queue, [call(1, deadline_ns=7), call(2), call(1, deadline_ns=9)])
     job = take(queue)
-    np.testing.assert_array_equal(job.part.answers.counters[:, N_DEADLINE_NS], [7, 0, 0, 9])
+    asked = job.part.asked
+    assert asked.counters[asked.order[:4], N_DEADLINE_NS].tolist() == [7, 0, 0, 9]
 
 
 def test_answers_of_a_joint_job_are_the_caller_s_own() -> None:
@@ -120,17 +146,18 @@ def test_answers_of_a_joint_job_are_the_caller_s_own() -> None:
     put(queue, calls)
     job = take(queue)
     answer(queue, job)
-    assert not np.shares_memory(calls[0].answers.rows, job.part.answers.rows)
+    for one in calls:
+        assert one.answers is not None
+        assert not np.shares_memory(one.answers.rows, job.part.answers.rows)
 
 
 def test_idle_workers_get_their_share() -> None:
     queue = CallQueue(joint_queries=100)
     put(queue, [call(1), call(1), call(1), call(6, width=2)])
     queue._idle = 1  # as if another worker waited
-    assert len(take(queue).calls) == 2
-    assert len(take(queue).calls) == 1
-    shared = take(queue)
-    assert (shared.part.first, shared.part.last) == (0, 3)
+    assert len(begun(take(queue))) == 2
+    assert len(begun(take(queue))) == 1
+    assert len(begun(take(queue))) == 3
 
 
 def test_a_withdrawn_call_is_not_begun() -> None:
@@ -138,7 +165,7 @@ def test_a_withdrawn_call_is_not_begun() -> None:
     gone, kept = call(1), call(1, k=3)
     put(queue, [gone, kept])
     assert not queue.withdraw(gone)
-    assert take(queue).calls == [kept]
+    assert answer(queue, take(queue)) == [kept]
 
 
 def test_a_withdrawn_call_that_runs_ends_with_its_share() -> None:
@@ -147,8 +174,9 @@ def test_a_withdrawn_call_that_runs_ends_with_its_share() -> None:
     queue.put(large)
     job = take(queue)
     assert queue.withdraw(large)
-    assert job.part.stop[0] == 1
-    assert answer(queue, job) == [large]
+    assert job.part.asked.stop[0] == 1
+    assert queue.turn_over(job, may_join=True) == []
+    assert queue.finish(job, None) == [large]
 
 
 def test_withdrawing_one_of_a_joint_job_does_not_stop_the_others() -> None:
@@ -157,7 +185,7 @@ def test_withdrawing_one_of_a_joint_job_does_not_stop_the_others() -> None:
     put(queue, calls)
     job = take(queue)
     assert queue.withdraw(calls[0])
-    assert job.part.stop[0] == 0
+    assert job.part.asked.stop[0] == 0
     assert calls[1] in answer(queue, job)
 
 
@@ -181,7 +209,7 @@ def test_a_closed_queue_serves_what_waits_and_takes_no_more() -> None:
     queue.close()
     with pytest.raises(IndexClosed):
         queue.put(call(1))
-    assert [take(queue).calls, take(queue).calls] == [[calls[0]], [calls[1]]]
+    assert [answer(queue, take(queue)), answer(queue, take(queue))] == [[calls[0]], [calls[1]]]
     assert queue.take() is None
 
 
@@ -192,7 +220,7 @@ def test_an_abandoned_queue_stops_what_runs_and_fails_what_waits() -> None:
     job = take(queue)
     assert queue.abandon() == [waiting]
     assert isinstance(waiting.error, IndexClosed)
-    assert job.part.stop[0] == 1
+    assert job.part.asked.stop[0] == 1
     assert queue.finish(job, None) == [running]
     assert queue.take() is None
 
@@ -211,8 +239,89 @@ def test_a_withdrawn_call_is_given_up_in_the_job_that_it_shares() -> None:
     calls = [call(2, first=first, deadline_ns=5 + first) for first in (0, 2, 4)]
     put(queue, calls)
     job = take(queue)
-    assert len(job.calls) == 3
+    assert len(begun(job)) == 6
     assert queue.withdraw(calls[1])
-    deadlines = job.part.answers.counters[:, N_DEADLINE_NS].tolist()
-    assert deadlines == [5, 5, GONE, GONE, 9, 9]
-    assert job.part.stop[0] == 0
+    asked = job.part.asked
+    assert asked.counters[asked.order[:6], N_DEADLINE_NS].tolist() == [5, 5, GONE, GONE, 9, 9]
+    assert job.part.asked.stop[0] == 0
+
+
+def test_a_call_joins_a_job_that_runs() -> None:
+    queue = CallQueue(joint_queries=3)
+    calls = [call(1, first=number) for number in range(5)]
+    put(queue, calls[:2])
+    job = take(queue)
+    put(queue, calls[2:])
+    end(job, 1)
+    assert queue.turn_over(job, may_join=True) == [calls[0]]  # its answer waits for no other
+    assert rows_of(calls[0]) == [0]
+    assert begun(job) == [1, 2, 3]  # all that there is room for
+    end(job, 3)
+    assert queue.turn_over(job, may_join=True) == calls[1:4]
+    assert [rows_of(one) for one in calls[1:4]] == [[1], [2], [3]]
+    assert job.goes_on
+    assert answer(queue, job) == [calls[4]]
+
+
+def test_queries_of_a_call_end_in_any_order() -> None:
+    queue = CallQueue(joint_queries=4)
+    calls = [call(2, first=0), call(2, first=2)]
+    put(queue, calls)
+    job = take(queue)
+    order = job.part.asked.order
+    order[[0, 1, 2, 3]] = order[[3, 1, 2, 0]]
+    end(job, 3)
+    assert queue.turn_over(job, may_join=True) == [calls[1]]
+    assert rows_of(calls[1]) == [2, 3]
+    end(job, 1)
+    assert queue.turn_over(job, may_join=True) == [calls[0]]
+    assert rows_of(calls[0]) == [0, 1]
+
+
+def test_calls_of_other_settings_wait_no_longer_than_a_job_would_last() -> None:
+    queue = CallQueue(joint_queries=3)
+    put(queue, [call(1), call(1), call(1, k=3, first=9)])
+    job = take(queue)
+    joined = 0
+    while job.goes_on:
+        put(queue, [call(1)])
+        end(job, 1)
+        queue.turn_over(job, may_join=True)
+        joined += 1
+        assert joined < 10, "others wait for ever"
+    queue.finish(job, None)
+    assert begun(take(queue)) == [9]
+
+
+def test_nobody_joins_a_job_that_should_make_room() -> None:
+    queue = CallQueue(joint_queries=4)
+    put(queue, [call(1), call(1)])
+    job = take(queue)
+    put(queue, [call(1, first=5)])
+    end(job, 2)
+    queue.turn_over(job, may_join=False)
+    assert not job.goes_on
+    assert begun(take(queue)) == [5]
+
+
+def test_an_error_ends_the_calls_that_are_left_in_a_job() -> None:
+    queue = CallQueue(joint_queries=4)
+    calls = [call(1), call(1)]
+    put(queue, calls)
+    job = take(queue)
+    end(job, 1)
+    assert queue.turn_over(job, may_join=True) == [calls[0]]
+    error = RuntimeError("no")
+    assert queue.finish(job, error) == [calls[1]]
+    assert (calls[0].error, calls[1].error) == (None, error)
+
+
+def test_answers_are_handed_out_by_halves() -> None:
+    queue = CallQueue(joint_queries=20)
+    put(queue, [call(1) for _ in range(9)])
+    job = take(queue)
+    flow = job.part.asked.flow
+    assert flow[FLOW_ENOUGH] == 4
+    end(job, 8)
+    queue.turn_over(job, may_join=True)
+    assert flow[FLOW_ENOUGH] == 1

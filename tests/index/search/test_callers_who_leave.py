@@ -39,16 +39,18 @@ def part_of(sample: Sample, queries: int) -> Part:
     options = sample.whole()
     excluded = np.full(queries, -1, np.int64)
     answers = Answers.unanswered(queries, options.size.k)
-    return Part(sample.asked[:queries], options, excluded, answers, 0, queries, np.zeros(1, np.int64))
+    return Part.of(
+        sample.asked[:queries], options, excluded, answers, np.arange(queries), np.zeros(1, np.int64)
+    )
 
 
 def search(part: Part, segment: LoadedSegment, driver: ThreadsDriver) -> None:
     """Search with all queries in flight at once."""
-    workspace = Workspace(segment.resident, part.last, part.options.size)
+    workspace = Workspace(segment.resident, len(part.asked.order), part.options.size)
     part.options.write(workspace.work.call)
     batch = ReadBatch(workspace.slots, workspace.size.width)
     try:
-        search_blocking(segment.resident, workspace, batch, part, driver)
+        search_blocking(segment.resident, workspace, batch, part, driver, lambda: False)
     finally:
         workspace.close()
         driver.close()

@@ -13,6 +13,7 @@ from pageann.errors import StorageError
 from pageann.index.kernels.uring_search import search_over_ring
 from pageann.index.search.answers import UNANSWERED, Answers
 from pageann.index.search.load import LoadedSegment
+from pageann.index.search.part import Part
 from pageann.index.search.workspace import Workspace
 from pageann.storage.io.faults import Fault, FaultKind, FaultTable
 from pageann.storage.io.ring import Ring
@@ -40,10 +41,9 @@ def search(
     options.write(workspace.work.call)
     asked = sample.asked
     answers = Answers.unanswered(len(asked), options.size.k)
-    outcome = search_over_ring(
-        segment.resident, workspace.work, ring.state, asked, np.full(len(asked), -1, np.int64), 0, len(asked),
-        answers.rows, answers.distances, answers.slots, answers.counts, answers.counters, stop,
-    )  # fmt: skip
+    excluded = np.full(len(asked), -1, np.int64)
+    part = Part.of(asked, options, excluded, answers, np.arange(len(asked)), stop)
+    outcome = search_over_ring(segment.resident, workspace.work, ring.state, part.asked)
     assert ring.state[IN_FLIGHT_COUNT] == 0
     workspace.close()
     return int(outcome), answers
