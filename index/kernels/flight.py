@@ -24,7 +24,6 @@ from pageann.index.kernels.state import (
     P_PAGE_LAYOUT,
     PHASE_DONE,
     PHASE_RERANK,
-    PINNED,
 )
 from pageann.index.kernels.step import absorb_round, start_query
 from pageann.jit import kernel
@@ -62,14 +61,14 @@ def go_on_with(resident, work, slot, asked):  # type: ignore[no-untyped-def]
 
 @kernel
 def end_unread(resident, work, slot, asked):  # type: ignore[no-untyped-def]
-    """End the query of row ``slot`` with the pages of its round that have arrived; others are still read.
+    """End the query of row ``slot`` with the pages of its round that have arrived, or cannot be read.
 
-    The buffers are the device's until they are.
+    Others are still read: the buffers are the device's until they are.
     """
     page_bytes = resident.parameters[layout_of_round(work, slot) + LAYOUT_PAGE_BYTES]
     kept = 0
     for i in range(work.counters[slot, N_WANTED]):
-        if work.wanted_results[slot, i] == PINNED or work.wanted_results[slot, i] == page_bytes:
+        if work.wanted_results[slot, i] < 0 or work.wanted_results[slot, i] == page_bytes:
             work.wanted[slot, kept] = work.wanted[slot, i]
             work.wanted_addresses[slot, kept] = work.wanted_addresses[slot, i]
             work.wanted_results[slot, kept] = work.wanted_results[slot, i]

@@ -121,10 +121,11 @@ GONE = -1
 """As a deadline: nobody waits for the answer any more."""
 
 # Positions in Asked.flow.
-FLOW_NEXT, FLOW_LAST, FLOW_LIVE, FLOW_ENDED, FLOW_ENOUGH = range(5)
+FLOW_NEXT, FLOW_LAST, FLOW_LIVE, FLOW_ENDED, FLOW_ENOUGH, FLOW_WAIT_US = range(6)
 """How many queries were begun, and how many there are, both since the first; how many are begun and have not
-ended; how many rows of Asked.ended are filled, and how many of those are worth a return to Python."""
-FLOW_COUNT = 5
+ended; how many places of Asked.ended are filled, and how many of those are worth a return to Python; how many
+microseconds without a completion are worth one (below 0: none)."""
+FLOW_COUNT = 6
 
 PHASE_WALK, PHASE_RERANK, PHASE_DONE = 0, 1, 2
 STOP_CONVERGED, STOP_MAX_READS, STOP_DEADLINE, STOP_EXHAUSTED = 0, 1, 2, 3
@@ -227,7 +228,7 @@ class Work(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Queries put to a worker, and their answers: a row of each array a query, in the order of ``order``."""
+    """Queries put to a worker, and their answers: a row of most arrays a query."""
 
     queries: Floats
     """(q, dim)."""
@@ -243,9 +244,10 @@ class Asked(NamedTuple):
     """(q, COUNTER_COUNT): N_DEADLINE_NS is read when a query begins and before each later round, the rest is
     output."""
     order: Int64s
-    """(q,): the queries to answer, in turn; it is used round and round."""
+    """(m,): which queries to answer, in turn; it is used round and round."""
     ended: Int64s
-    """(q,): those that have ended and were not handed out."""
+    """(m,): those that have ended and were not handed out."""
     flow: Int64s
+    """(FLOW_COUNT,)."""
     stop: Int64s
     """(1,): not 0 ends the call soon, with queries unanswered."""

@@ -12,6 +12,7 @@ from pageann.index.kernels.state import (
     FLOW_ENDED,
     FLOW_ENOUGH,
     FLOW_LIVE,
+    FLOW_WAIT_US,
     LAYOUT_FD,
     LAYOUT_PAGE_BYTES,
     N_DEADLINE_NS,
@@ -35,7 +36,7 @@ from pageann.storage.io.uring_kernels import (
     settle_read,
 )
 
-__all__ = ["search_over_ring", "wait_for_reads", "worth_waking_for"]
+__all__ = ["search_over_ring", "take_late_reads", "worth_waking_for"]
 
 _RING_IS_FULL = -errno.ENOBUFS
 _EBUSY = errno.EBUSY
@@ -118,14 +119,16 @@ def _patience_ns(work, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _wait_us(work):  # type: ignore[no-untyped-def]
-    """Microseconds until a query in flight has waited long enough; below 0: none has a deadline."""
-    first = np.int64(0)
+def _wait_us(work, asked, submitted_ns, now):  # type: ignore[no-untyped-def]
+    """Microseconds to wait at most; below 0: no limit. Rounds that are not submitted yet begin ``now``."""
+    until = now + asked.flow[FLOW_WAIT_US] * 1000 if asked.flow[FLOW_WAIT_US] >= 0 else np.int64(0)
     for slot in range(work.counters.shape[0]):
-        until = _patience_ns(work, slot)
-        if until > 0:
-            first = until if first == 0 else min(first, until)
-    return max(np.int64(0), first - now_ns()) // 1000 + 1 if first > 0 else np.int64(-1)
+        if _patience_ns(work, slot) > 0:
+            if work.counters[slot, N_MARK_NS] > submitted_ns:
+                work.counters[slot, N_MARK_NS] = now
+            patience = _patience_ns(work, slot)
+            until = patience if until == 0 else min(until, patience)
+    return max(np.int64(0), until - now) // 1000 + 1 if until > 0 else np.int64(-1)
 
 
 @kernel
@@ -173,13 +176,19 @@ def _begin_queries(resident, work, ring, asked):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _take_late_read(work, slot):  # type: ignore[no-untyped-def]
+    """A read has come that no query waited for."""
+    work.counters[slot, N_PENDING] -= 1
+    if work.counters[slot, N_PENDING] == 0:
+        _free(work, slot)
+
+
+@kernel
 def _take_completion(resident, work, ring, asked, user_data, result):  # type: ignore[no-untyped-def]
     """Take in what has become of one read, and what follows for its query; False if the ring is full."""
     slot = user_data // work.wanted.shape[1]
     if work.counters[slot, N_QUERY] == _NO_QUERY:
-        work.counters[slot, N_PENDING] -= 1
-        if work.counters[slot, N_PENDING] == 0:
-            _free(work, slot)
+        _take_late_read(work, slot)
         return True
     if not _settle_page(resident, work, ring, slot, user_data % work.wanted.shape[1], result):
         return False
@@ -204,16 +213,17 @@ def _submit(work, ring, wait_for, wait_us, refusals):  # type: ignore[no-untyped
 
 @kernel
 def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-def]
-    """Answer queries of ``asked`` until all have ended, or FLOW_ENOUGH of them; 0, or minus an error number.
+    """Answer queries of ``asked`` until all have ended, or FLOW_ENOUGH; 0, or minus an error number.
 
-    Those that go on have reads in flight afterwards: call again. None is in flight once ``asked.stop`` is
-    set, between completions, or after an error, which is one of the ring itself, unless IN_FLIGHT_COUNT of
-    a ring in trouble says so: then the buffers are not the caller's again. Queries that are not answered
-    keep the count that they had. A query whose deadline has passed does not wait for reads that hang:
-    those may be in flight when all queries have ended.
+    Those that go on have reads in flight afterwards: call again. Once ``asked.stop`` is set, or after an
+    error, which is one of the ring itself, none is, unless IN_FLIGHT_COUNT of a ring in trouble says so:
+    then the buffers are not the caller's again. Queries that are not answered keep the count that they had.
+    A query whose deadline has passed does not wait for reads that hang: those may be in flight when all
+    queries have ended, and their rows are of no use until :func:`take_late_reads` has seen them end.
     """
     refusals = 0
     outcome = 0
+    submitted_ns = np.int64(0)
     while asked.stop[0] == 0:
         if not _begin_queries(resident, work, ring, asked):
             outcome = _RING_IS_FULL
@@ -226,11 +236,14 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
             if outcome != 0:
                 break
             return 0
-        wait_us = _wait_us(work)
+        now = now_ns()
+        wait_us = _wait_us(work, asked, submitted_ns, now)
+        submitted_ns = now
         outcome, refusals = _submit(work, ring, worth_waking_for(work), wait_us, refusals)
         if outcome != 0:
             break
-        for c in range(ring_reap(ring, work.reaped, work.reaped_results)):
+        taken = ring_reap(ring, work.reaped, work.reaped_results)
+        for c in range(taken):
             if not _take_completion(
                 resident, work, ring, asked, work.reaped[c], np.int64(work.reaped_results[c])
             ):
@@ -238,8 +251,10 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
                 break
         if outcome != 0:
             break
-        if wait_us >= 0:
+        if wait_us >= 0 and taken < work.reaped.shape[0]:  # else more have arrived than were looked at
             _end_late_queries(resident, work, asked)
+        if taken == 0 and asked.flow[FLOW_WAIT_US] >= 0:
+            return 0
     ring_drain(ring, work.reaped, work.reaped_results)
     if ring[IN_FLIGHT_COUNT] == 0:
         _free_all(work)
@@ -247,9 +262,16 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
 
 
 @kernel
-def wait_for_reads(work, ring):  # type: ignore[no-untyped-def]
-    """Wait for reads whose queries have ended without them; 0, or minus the error number of the ring."""
-    outcome = ring_drain(ring, work.reaped, work.reaped_results)
-    if outcome == 0:
-        _free_all(work)
+def take_late_reads(work, ring, wait):  # type: ignore[no-untyped-def]
+    """Take reads whose queries have ended without them; how many are left, or minus an error number.
+
+    ``wait``: until none is left. No query may be in flight. The error number is one of the ring itself.
+    """
+    outcome = ring_submit_wait(ring, ring[IN_FLIGHT_COUNT] if wait else 0, -1)
+    while outcome >= 0:
+        taken = ring_reap(ring, work.reaped, work.reaped_results)
+        for c in range(taken):
+            _take_late_read(work, work.reaped[c] // work.wanted.shape[1])
+        if taken < work.reaped.shape[0]:
+            return ring[IN_FLIGHT_COUNT]
     return outcome

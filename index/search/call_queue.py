@@ -42,8 +42,13 @@ class CallQueue:
             self._calls.append(call)
             self._ready.notify(call.width)
 
-    def take(self) -> Job | None:
-        """The next job, for a worker; waits for one. None: there will be no more."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more calls are accepted."""
+        return self._closed
+
+    def take(self, seconds: float | None = None) -> Job | None:
+        """The next job, for a worker; waits for one. None: there was none in ``seconds``, or will be none."""
         with self._lock:
             while True:
                 job = self._next_job()
@@ -54,15 +59,17 @@ class CallQueue:
                     return None
                 self._idle += 1
                 try:
-                    self._ready.wait()
+                    came = self._ready.wait(seconds)
                 finally:
                     self._idle -= 1
+                if not came:
+                    return None
 
     def _next_job(self) -> Job | None:
         for _ in range(len(self._calls)):
             call = self._calls.popleft()
             alone = len(call) > 1 and self._idle > 0  # others can share the work
-            if call.untouched and len(call) <= self._joint_queries and not alone:
+            if call.untouched and call.is_small and len(call) <= self._joint_queries and not alone:
                 return self._small_job(call)
             if call.running < call.width:
                 return self._next_share(call)
@@ -78,8 +85,9 @@ class CallQueue:
         return ShareJob(call, first, call.upcoming)
 
     def _small_job(self, call: Call) -> Job:
-        """A job of ``call`` and of others that can be answered with it."""
-        others, _ = self._take_equals(call.key, self._joint_queries - len(call), waiting=len(self._calls) + 1)
+        """A job of ``call`` and of others that can be answered with it; idle workers are left their share."""
+        most_calls = len(self._calls) // (self._idle + 1)
+        others, _ = self._take_equals(call.key, self._joint_queries - len(call), most_calls)
         _begin([call])
         if not others:
             return ShareJob(call, 0, len(call))
@@ -88,40 +96,34 @@ class CallQueue:
             job.admit(one)
         return job
 
-    def _take_equals(self, key: CallOptions, room: int, waiting: int) -> tuple[list[Call], bool]:
-        """Calls with the settings ``key`` of at most ``room`` queries, and whether others were passed over.
+    def _take_equals(self, key: CallOptions, room: int, most_calls: int) -> tuple[list[Call], bool]:
+        """Small calls with the settings ``key`` of at most ``room`` queries.
 
-        Of ``waiting`` calls idle workers are left their share.
+        And whether others were passed over that wait for a worker.
         """
-        most_calls = -(-waiting // (self._idle + 1)) - (waiting - len(self._calls))
         taken: list[Call] = []
         passed: list[Call] = []
         while self._calls and room > 0 and len(taken) < most_calls and len(passed) < _PASSED_MOST:
             other = self._calls.popleft()
             equal = other.key is key or other.key == key
-            if equal and other.untouched and len(other) <= room:
+            if equal and other.untouched and other.is_small and len(other) <= room:
                 taken.append(other)
                 room -= len(other)
             else:
                 passed.append(other)
         self._calls.extendleft(reversed(passed))
         _begin(taken)
-        return taken, bool(passed)
+        return taken, any(other.running < other.width for other in passed)
 
     def turn_over(self, job: Job, may_join: bool) -> list[Call]:
         """Take what a worker has answered of ``job``, and let calls that wait join; those that have ended."""
         with self._lock:
-            ended = _part(job.collect())
-            if may_join and isinstance(job, JointJob) and job.patience > 0:
-                self._let_join(job)
+            ended = self._done(job.collect())
+            if may_join and isinstance(job, JointJob) and job.room > 0:
+                # Calls that idle workers have been woken for are theirs.
+                most_calls = max(0, len(self._calls) - self._idle)
+                job.let_join(*self._take_equals(job.options, job.room, most_calls))
             return ended
-
-    def _let_join(self, job: JointJob) -> None:
-        joining, others_wait = self._take_equals(job.options, job.room, len(self._calls))
-        for call in joining:
-            job.admit(call)
-            if others_wait:
-                job.patience -= len(call)
 
     def finish(self, job: Job, error: BaseException | None) -> list[Call]:
         """Note that a worker is done with ``job``; the calls that have thereby ended."""
@@ -132,7 +134,18 @@ class CallQueue:
                 for call in left:
                     call.error = error
                     self._forget(call)
-            return _part(left)
+            return self._done(left)
+
+    def _done(self, calls: Sequence[Call]) -> list[Call]:
+        """A worker has done what it took of the calls; those that have thereby ended."""
+        ended = []
+        for call in calls:
+            call.running -= 1
+            if call.upcoming < len(call):
+                self._ready.notify()  # there may be a worker that could not take it
+            elif call.running == 0:
+                ended.append(call)
+        return ended
 
     def withdraw(self, call: Call) -> bool:
         """Let no more of ``call`` be started, and end what runs soon; whether anything still runs."""
@@ -171,13 +184,3 @@ def _begin(calls: Sequence[Call]) -> None:
     for call in calls:
         call.upcoming = len(call)
         call.running = 1
-
-
-def _part(calls: Sequence[Call]) -> list[Call]:
-    """A worker has done what it took of the calls; those that have thereby ended."""
-    ended = []
-    for call in calls:
-        call.running -= 1
-        if call.running == 0 and call.upcoming >= len(call):
-            ended.append(call)
-    return ended

@@ -18,6 +18,8 @@ __all__ = ["Call", "Ending", "closed_engine"]
 
 _LARGEST_SHARE = 1024
 """Queries of a call that a worker takes at a time: others wait no longer than these last."""
+_SMALL = 1 << 14
+"""Places of the answers of a call that may share a job; larger ones have their own memory from the start."""
 
 
 def closed_engine() -> IndexClosed:
@@ -64,8 +66,9 @@ class Call:
         self.queries = queries
         self.options = options
         self.excluded = excluded
-        self.answers = None if len(queries) else Answers.unanswered(0, options.size.k)
-        """None before a worker has answered or begun any of it; what is not answered says so."""
+        self.is_small = 0 < len(queries) * options.size.k <= _SMALL
+        self.answers = None if self.is_small else self._unanswered()
+        """None of a small call that no worker has answered; in others, what is not answered says so."""
         self.key = options.without_deadline()
         self.stop = np.zeros(1, np.int64)
         self.width = max(1, min(width, len(queries)))
@@ -88,10 +91,14 @@ class Call:
         """Whether no worker has taken any of it."""
         return self.upcoming == 0
 
+    def _unanswered(self) -> Answers:
+        answers = Answers.unanswered(len(self.queries), self.options.size.k)
+        answers.counters[:, N_DEADLINE_NS] = self.options.deadline_ns
+        return answers
+
     def part(self, first: int, last: int) -> Part:
         """A range of its queries."""
         if self.answers is None:
-            self.answers = Answers.unanswered(len(self.queries), self.options.size.k)
-            self.answers.counters[:, N_DEADLINE_NS] = self.options.deadline_ns
+            self.answers = self._unanswered()
         order = np.arange(first, last)
         return Part.of(self.queries, self.options, self.excluded, self.answers, order, self.stop)

@@ -22,6 +22,9 @@ __all__ = ["ThreadCrew"]
 _COROUTINES_MOST = 1024
 """Calls of one event loop that are in the queue at a time; more of them wait for their turn."""
 
+_LOOK_SECONDS = 0.05
+"""How often an idle worker looks after a read that hangs."""
+
 MakeDesk = Callable[[int], Desk]
 
 
@@ -109,7 +112,7 @@ def _work(queue: CallQueue, make_desk: MakeDesk, slots: int) -> None:
     """The life of a worker."""
     desk = make_desk(slots)
     try:
-        while (job := queue.take()) is not None:
+        while (job := _next_job(queue, desk)) is not None:
             error: BaseException | None = None
             try:
                 desk.search(job.part, functools.partial(_turn_over, queue, job))
@@ -119,6 +122,14 @@ def _work(queue: CallQueue, make_desk: MakeDesk, slots: int) -> None:
             del job, error
     finally:
         desk.close()
+
+
+def _next_job(queue: CallQueue, desk: Desk) -> Job | None:
+    """What to do next; None at the end. A read that hangs, and that no query waits for, is looked after."""
+    while not queue.is_closed and not desk.settle():
+        if (job := queue.take(_LOOK_SECONDS)) is not None:
+            return job
+    return queue.take()
 
 
 def _turn_over(queue: CallQueue, job: Job, may_join: bool) -> bool:

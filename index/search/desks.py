@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from pageann.errors import StorageError
 from pageann.index.kernels.state import Resident
-from pageann.index.kernels.uring_search import search_over_ring, wait_for_reads
+from pageann.index.kernels.uring_search import search_over_ring, take_late_reads
 from pageann.index.search.part import Part, TurnOver, nothing_more
 from pageann.index.search.rounds import ReadBatch, search_blocking
 from pageann.index.search.turns import Turns
@@ -29,7 +29,11 @@ class Desk(Protocol):
     """What a worker thread needs; made and used on that thread only."""
 
     def search(self, part: Part, turn_over: TurnOver = nothing_more) -> None:
-        """Answer a part, and what joins it. No read is in flight afterwards, also when this raises."""
+        """Answer a part, and what joins it. Only reads that :meth:`settle` takes are in flight afterwards."""
+        ...
+
+    def settle(self) -> bool:
+        """Whether no read is in flight; those that hang may be, though their queries have ended."""
         ...
 
     def close(self) -> None:
@@ -57,7 +61,7 @@ class DeskMemory:
     @contextmanager
     def turn(self, size: WorkspaceSize) -> Iterator[Workspace]:
         """Memory for queries of ``size`` while the block lasts."""
-        if not self._beyond_share(size):
+        if not self.is_beyond_share(size):
             with self._turns.shared():
                 yield self.workspace(size)
             return
@@ -72,7 +76,8 @@ class DeskMemory:
         """Whether a call waits for the memory of all workers."""
         return self._turns.awaited
 
-    def _beyond_share(self, size: WorkspaceSize) -> bool:
+    def is_beyond_share(self, size: WorkspaceSize) -> bool:
+        """Whether queries of ``size`` need the memory of other workers too, which they give back."""
         kept = self._workspace  # another thread may free it
         if kept is not None and kept.size == size:
             return False  # what is beyond the share is not kept
@@ -133,6 +138,8 @@ class RingDesk:
         self._memory = DeskMemory(resident, slots, scratch_bytes, turns)
         self._faults = FaultTable(faults)
         self._ring: Ring | None = None
+        self._late: tuple[Workspace, ExitStack] | None = None
+        """Memory that reads are in flight into, for queries that have ended, and the turn at it."""
 
     def _ring_of(self, entries: int) -> Ring:
         """A ring of at least so many places."""
@@ -148,23 +155,54 @@ class RingDesk:
 
     def search(self, part: Part, turn_over: TurnOver = nothing_more) -> None:
         """Answer a part, and what joins it; StorageError when the ring itself is in trouble."""
-        with self._memory.turn(part.options.size) as workspace:
-            self._search(part, workspace, turn_over)
+        size = part.options.size
+        if self._late is not None and self._late[0].size != size:
+            self._take_late_reads(wait=True)
+        late, self._late = self._late, None
+        held = late[1] if late else ExitStack()
+        keeps = late is not None or not self._memory.is_beyond_share(size)
+        with held:
+            workspace = late[0] if late else held.enter_context(self._memory.turn(size))
+            try:
+                self._search(part, workspace, turn_over)
+            except BaseException:
+                keeps = False  # there may be queries in flight
+                raise
+            finally:
+                if self._ring is not None and self._ring.state[IN_FLIGHT_COUNT] > 0:
+                    self._late = workspace, held.pop_all()
+                    self._take_late_reads(wait=not keeps or self._memory.is_awaited)
+
+    def settle(self) -> bool:
+        """Whether no read is in flight; waits for it if others wait for the memory."""
+        if self._late is not None:
+            self._take_late_reads(wait=self._memory.is_awaited)
+        return self._late is None
+
+    def _take_late_reads(self, wait: bool) -> None:
+        """Take reads whose queries have ended without them; the memory is kept until none is in flight."""
+        assert self._late is not None
+        assert self._ring is not None
+        workspace, held = self._late
+        left = take_late_reads(workspace.work, self._ring.state, wait)
+        if left > 0:
+            return
+        if left < 0:
+            self._abandon(self._ring)
+        self._late = None
+        held.close()
 
     def _search(self, part: Part, workspace: Workspace, turn_over: TurnOver) -> None:
         part.options.write(workspace.work.call)
         # A delayed read takes two places; more than ENTRIES_MAX no queue needs, since its owner submits.
         places = (2 if len(self._faults) else 1) * workspace.slots * workspace.size.width
         ring = self._ring_of(min(places, ENTRIES_MAX))
-        try:
-            goes_on = True
-            while goes_on:
-                outcome = search_over_ring(self._resident, workspace.work, ring.state, part.asked)
-                self._require_sound(ring, outcome)
-                goes_on = turn_over(not self._memory.is_awaited)
-        finally:
-            if self._ring is ring and ring.state[IN_FLIGHT_COUNT] > 0:
-                self._require_sound(ring, wait_for_reads(workspace.work, ring.state))
+        goes_on = True
+        while goes_on:
+            part.pace(workspace.slots)
+            outcome = search_over_ring(self._resident, workspace.work, ring.state, part.asked)
+            goes_on = turn_over(outcome == 0 and not self._memory.is_awaited)
+            self._require_sound(ring, outcome)
 
     def _require_sound(self, ring: Ring, outcome: int) -> None:
         """Raise StorageError where a kernel reports trouble of the ring, which is then not used again."""
@@ -184,7 +222,9 @@ class RingDesk:
             _lost.append((ring, workspace))
 
     def close(self) -> None:
-        """Free memory and ring."""
+        """Free memory and ring, once the device is done with them."""
+        if self._late is not None:
+            self._take_late_reads(wait=True)
         self._close_ring()
         self._memory.close()
 
@@ -213,6 +253,10 @@ class BatchDesk:
                 self._resident, workspace, memory.batch(workspace), part, self._driver,
                 lambda: turn_over(not memory.is_awaited),
             )  # fmt: skip
+
+    def settle(self) -> bool:
+        """Reads are waited for."""
+        return True
 
     def close(self) -> None:
         """Free the memory; the driver is its owner's."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from pageann.index.kernels.state import (
     FLOW_ENDED,
-    FLOW_ENOUGH,
     FLOW_LAST,
     GONE,
     N_DEADLINE_NS,
@@ -20,9 +20,6 @@ from pageann.index.search.part import Part
 
 __all__ = ["Job", "JointJob", "ShareJob"]
 
-_HANDED_OUT = 2
-"""Answers are handed out when one in so many queries has ended: each time takes the interpreter's lock."""
-
 
 class Job(Protocol):
     """Queries that a worker answers, and the calls that they belong to."""
@@ -31,7 +28,7 @@ class Job(Protocol):
 
     @property
     def goes_on(self) -> bool:
-        """Whether there are queries that have not ended, nor are to end now."""
+        """Whether a worker that has looked up has more to do for it."""
         ...
 
     def collect(self) -> list[Call]:
@@ -48,7 +45,7 @@ class Job(Protocol):
 
 
 class ShareJob:
-    """A range of one call, which a worker answers before it looks up."""
+    """A range of one call, all of which a worker answers before it looks up."""
 
     goes_on = False
 
@@ -77,11 +74,12 @@ class JointJob:
     def __init__(self, options: CallOptions, dim: int, rows: int) -> None:
         self.options = options
         """As all its calls have them, without a deadline."""
-        self.patience = rows
-        """Queries that may still join while calls of other settings wait."""
+        self._joined_meanwhile = 0
+        """Queries that have joined since calls of other settings wait."""
         self.part = Part.of(
             np.empty((rows, dim), np.float32), options, np.empty(rows, np.int64),
             Answers.room(rows, options.size.k), np.empty(rows, np.int64), np.zeros(1, np.int64),
+            is_joint=True,
         )  # fmt: skip
         self.part.asked.flow[FLOW_LAST] = 0
         self._free = list(range(rows - 1, -1, -1))
@@ -94,16 +92,25 @@ class JointJob:
 
     @property
     def room(self) -> int:
-        """How many queries may join."""
-        return len(self._free)
+        """How many queries may join: while others wait, in all no more than there are rows."""
+        return min(len(self._free), len(self.part.asked.order) - self._joined_meanwhile)
 
     @property
     def goes_on(self) -> bool:
         """Whether there are queries that have not ended, nor are to end now."""
         return bool(self._owners) and self.part.asked.stop[0] == 0
 
+    def let_join(self, calls: Sequence[Call], others_wait: bool) -> None:
+        """Admit ``calls`` to a job that runs, while ``others_wait`` for its end or none does."""
+        for call in calls:
+            self.admit(call)
+        if others_wait:
+            self._joined_meanwhile += sum(len(call) for call in calls)
+        else:
+            self._joined_meanwhile = 0
+
     def admit(self, call: Call) -> None:
-        """Let the queries of ``call``, no more than there is room for, join."""
+        """Begin with the queries of ``call``, no more than there is room for."""
         asked, flow = self.part.asked, self.part.asked.flow
         rows = [self._free.pop() for _ in range(len(call))]
         for query, row in enumerate(rows):
@@ -116,10 +123,6 @@ class JointJob:
             flow[FLOW_LAST] += 1
         self._rows[call] = rows
         self._unanswered[call] = len(rows)
-        self._set_enough()
-
-    def _set_enough(self) -> None:
-        self.part.asked.flow[FLOW_ENOUGH] = max(1, len(self._owners) // _HANDED_OUT)
 
     def collect(self) -> list[Call]:
         """The calls whose last query has ended, with the answers that are theirs."""
@@ -129,13 +132,11 @@ class JointJob:
             call = self._owners.pop(row)
             self._unanswered[call] -= 1
             if self._unanswered[call] == 0:
+                call.answers = self.part.answers.copy_of(self._rows[call])
+                self._free.extend(self._rows.pop(call))
                 del self._unanswered[call]
-                rows = self._rows.pop(call)
-                call.answers = self.part.answers.copy_of(rows)
-                self._free.extend(rows)
                 complete.append(call)
         asked.flow[FLOW_ENDED] = 0
-        self._set_enough()
         return complete
 
     def leave(self) -> list[Call]:

@@ -9,11 +9,27 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.kernels.state import FLOW_COUNT, FLOW_ENDED, FLOW_ENOUGH, FLOW_LAST, Asked
+from pageann.index.kernels.state import (
+    FLOW_COUNT,
+    FLOW_ENDED,
+    FLOW_ENOUGH,
+    FLOW_LAST,
+    FLOW_LIVE,
+    FLOW_NEXT,
+    FLOW_WAIT_US,
+    Asked,
+)
 from pageann.index.search.answers import Answers
 from pageann.index.search.engine_options import CallOptions
 
 __all__ = ["Part", "TurnOver", "nothing_more"]
+
+_HANDED_OUT = 2
+"""Answers are handed out when one in so many queries has ended: each time takes the interpreter's lock."""
+_LEAST_SHARED = 8
+"""Of how many queries that holds where memory allows fewer in flight."""
+_WAIT_US = 5000
+"""How long answers that are there, and calls that could join, wait for a read that is late."""
 
 TurnOver = Callable[[bool], bool]
 """Hands out what is answered, lets more queries join if told that they may, and says whether to go on."""
@@ -32,6 +48,8 @@ class Part:
     asked: Asked
     answers: Answers
     """Of all queries of ``asked``, in the same memory."""
+    is_joint: bool
+    """Whether it is of several calls, each to be answered as soon as it can be, and more may join."""
 
     @classmethod
     def of(
@@ -42,6 +60,8 @@ class Part:
         answers: Answers,
         order: npt.NDArray[np.int64],
         stop: npt.NDArray[np.int64],
+        *,
+        is_joint: bool = False,
     ) -> Self:
         """The rows ``order`` of ``queries`` (q, dim), of ``excluded`` (q,) and of ``answers``.
 
@@ -49,11 +69,19 @@ class Part:
         """
         flow = np.zeros(FLOW_COUNT, np.int64)
         flow[FLOW_LAST] = flow[FLOW_ENOUGH] = len(order)
+        flow[FLOW_WAIT_US] = _WAIT_US if is_joint else -1
         asked = Asked(
             queries, excluded, answers.rows, answers.distances, answers.slots, answers.counts,
             answers.counters, order, np.empty_like(order), flow, stop,
         )  # fmt: skip
-        return cls(options, asked, answers)
+        return cls(options, asked, answers, is_joint)
+
+    def pace(self, slots: int) -> None:
+        """Say when answers are to be handed out next, of a worker that has ``slots`` queries in flight."""
+        if self.is_joint:
+            flow = self.asked.flow
+            unended = flow[FLOW_LIVE] + flow[FLOW_LAST] - flow[FLOW_NEXT]
+            flow[FLOW_ENOUGH] = max(1, min(unended, max(slots, _LEAST_SHARED)) // _HANDED_OUT)
 
     @property
     def all_ended(self) -> bool:

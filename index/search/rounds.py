@@ -52,20 +52,21 @@ class _Rounds:
         self._resident = resident
         self._work = workspace.work
         self._batch = batch
-        self._asked = part.asked
+        self._part = part
         self._waiting = np.zeros(workspace.slots, np.int64)
 
     @property
     def has_enough(self) -> bool:
         """Whether so many queries have ended that their answers should be handed out."""
-        flow = self._asked.flow
+        self._part.pace(len(self._waiting))
+        flow = self._part.asked.flow
         return bool(flow[FLOW_ENDED] >= flow[FLOW_ENOUGH])
 
     def advance(self) -> Reads | None:
         """Take in the last batch, if any; the next one, or None when there is nothing left to read."""
         batch = self._batch
         count = advance_rounds(
-            self._resident, self._work, self._asked, self._waiting,
+            self._resident, self._work, self._part.asked, self._waiting,
             batch.fds, batch.offsets, batch.sizes, batch.addresses, batch.results,
         )  # fmt: skip
         return batch.first(count) if count else None

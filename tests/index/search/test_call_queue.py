@@ -316,12 +316,43 @@ def test_an_error_ends_the_calls_that_are_left_in_a_job() -> None:
     assert (calls[0].error, calls[1].error) == (None, error)
 
 
-def test_answers_are_handed_out_by_halves() -> None:
+@pytest.mark.parametrize(("slots", "answers"), [(32, 4), (8, 4), (1, 4), (4, 4)])
+def test_answers_are_handed_out_when_half_of_the_queries_have_ended(slots: int, answers: int) -> None:
     queue = CallQueue(joint_queries=20)
     put(queue, [call(1) for _ in range(9)])
     job = take(queue)
     flow = job.part.asked.flow
-    assert flow[FLOW_ENOUGH] == 4
+    job.part.pace(slots)
+    assert flow[FLOW_ENOUGH] == answers
     end(job, 8)
     queue.turn_over(job, may_join=True)
+    job.part.pace(slots)
     assert flow[FLOW_ENOUGH] == 1
+
+
+def test_answers_wait_for_no_more_queries_than_are_in_flight() -> None:
+    queue = CallQueue(joint_queries=64)
+    put(queue, [call(1) for _ in range(64)])
+    job = take(queue)
+    job.part.pace(10)
+    assert job.part.asked.flow[FLOW_ENOUGH] == 5
+
+
+def test_large_answers_have_memory_of_their_own() -> None:
+    queue = CallQueue(joint_queries=64)
+    put(queue, [call(2, k=10_000), call(2, k=10_000, first=2)])
+    assert [begun(take(queue)), begun(take(queue))] == [[0, 1], [2, 3]]
+
+
+def test_a_busy_worker_leaves_calls_to_idle_ones() -> None:
+    queue = CallQueue(joint_queries=8)
+    put(queue, [call(1), call(1)])
+    job = take(queue)
+    put(queue, [call(1, first=5)])
+    queue._idle = 1  # as if another worker had been woken
+    queue.turn_over(job, may_join=True)
+    assert begun(job) == [0, 0]
+
+
+def test_nothing_comes_in_time() -> None:
+    assert CallQueue(joint_queries=1).take(1e-6) is None

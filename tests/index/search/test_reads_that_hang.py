@@ -1,18 +1,22 @@
-"""A read that hangs holds up its own query only, and that no longer than its deadline allows."""
+"""A read that hangs holds up its own query, and that no longer than its deadline allows."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from pageann.errors import StorageError
 from pageann.index.kernels import state
 from pageann.index.search.calls import Call
 from pageann.index.search.desks import RingDesk
+from pageann.index.search.engine import Engine
 from pageann.index.search.jobs import JointJob
 from pageann.index.search.load import LoadedSegment
+from pageann.index.search.workspace import WorkspaceFacts
 from pageann.results import StopReason
 from pageann.storage.io.faults import Fault, FaultKind
 from tests.index.search.engines import KINDS, Sample, assert_same, running
@@ -91,10 +95,80 @@ def test_others_of_a_job_are_answered_and_more_join(codes: Sample, segment: Load
 
 
 def test_rows_are_free_again_when_the_device_is_done(codes: Sample, segment: LoadedSegment) -> None:
-    """More queries than rows, all of whose first reads hang: each is answered in time."""
+    """More queries than rows, all of whose first reads hang: what has no row waits for one."""
     faults = [Fault(FaultKind.DELAY, HANGS_US // 4, times=-1)]
     asked = codes.asked[:6]
     with running(segment, "uring", workers=1, slots=2, faults=faults) as engine:
         found = engine.run(asked, codes.options(deadline_ns=time.monotonic_ns() + SOON_NS))
     assert (found.counters[:, state.N_STOP] == StopReason.DEADLINE).all()
     assert (found.counts == 0).all()
+
+
+def test_a_worker_goes_on_while_a_read_hangs(codes: Sample, segment: LoadedSegment) -> None:
+    with running(segment, "uring", workers=1) as engine:
+        expected = engine.run(codes.asked, codes.options())
+    faults = [Fault(FaultKind.DELAY, HANGS_US)]
+    begin = time.monotonic_ns()
+    with running(segment, "uring", workers=1, slots=3, faults=faults) as engine:
+        engine.run(codes.asked[:1], codes.options(deadline_ns=time.monotonic_ns() + SOON_NS))
+        found = engine.run(codes.asked, codes.options())
+        answered = time.monotonic_ns()
+        other = engine.run(codes.asked[:1], codes.options(k=3))  # in memory of another size, which must wait
+        waited = time.monotonic_ns()
+    assert_same(found, expected)
+    assert answered - begin < HANGS_US * 1000 < waited - begin
+    np.testing.assert_array_equal(other.rows, expected.rows[:1, :3])
+
+
+def test_a_call_that_needs_all_memory_waits_for_the_device(codes: Sample, segment: LoadedSegment) -> None:
+    """An idle worker gives its memory back once no read is in flight into it."""
+    usual, large = codes.options(), codes.options(effort=300)
+    scratch = 2 * WorkspaceFacts.of_parameters(segment.resident.parameters).bytes(1, usual.size)
+    faults = [Fault(FaultKind.DELAY, HANGS_US // 4)]
+    with running(segment, "uring", workers=2, slots=2) as engine:
+        expected = engine.run(codes.asked[:3], large)
+    engine = Engine(segment, "uring", workers=2, slots=2, scratch_bytes=scratch, faults=faults)
+    engine.run(codes.asked[:1], codes.options(deadline_ns=time.monotonic_ns() + SOON_NS))
+    assert_same(engine.run(codes.asked[:3], large), expected)
+    engine.close()
+
+
+def test_a_read_that_fails_is_no_late_one(codes: Sample, segment: LoadedSegment) -> None:
+    faults = [Fault(FaultKind.DELAY, HANGS_US // 4), Fault(FaultKind.ERROR, errno.EIO)]
+    hurried = codes.options(deadline_ns=time.monotonic_ns() + SOON_NS)
+    with (
+        running(segment, "uring", workers=1, faults=faults) as engine,
+        pytest.raises(StorageError, match="EIO"),
+    ):
+        engine.run(codes.asked[:1], hurried)
+
+
+def test_an_error_while_answers_are_handed_out(codes: Sample, segment: LoadedSegment) -> None:
+    """Queries that are in flight then are dropped, and the desk is as good as new."""
+    with running(segment, "uring", workers=1) as engine:
+        expected = engine.run(codes.asked[:4], codes.options())
+
+    def job() -> JointJob:
+        joint = JointJob(codes.options(), codes.asked.shape[1], rows=8)
+        for query in range(4):
+            joint.admit(Call(codes.asked[query : query + 1], codes.options(), NO_ROW, 1))
+        return joint
+
+    def failing(may_join: bool) -> bool:
+        raise MemoryError
+
+    def collecting(may_join: bool) -> bool:
+        again.collect()
+        return again.goes_on
+
+    desk = RingDesk(segment.resident, 4, [Fault(FaultKind.DELAY, HANGS_US // 4)])
+    with pytest.raises(MemoryError):
+        desk.search(job().part, failing)
+    assert desk.settle()
+    again = job()
+    calls = list(again._rows)
+    desk.search(again.part, collecting)
+    desk.close()
+    for query, call in enumerate(calls):
+        assert call.answers is not None
+        np.testing.assert_array_equal(call.answers.rows[0], expected.rows[query])
