@@ -26,8 +26,8 @@ __all__ = ["Part", "TurnOver", "nothing_more"]
 
 _HANDED_OUT = 2
 """Answers are handed out when one in so many queries has ended: each time takes the interpreter's lock."""
-_LEAST_SHARED = 8
-"""Of how many queries that holds where memory allows fewer in flight."""
+_LEAST_SHARED = 32
+"""The same share of so many where memory allows fewer in flight: waking up would cost more than searching."""
 _WAIT_US = 5000
 """How long answers that are there, and calls that could join, wait for a read that is late."""
 

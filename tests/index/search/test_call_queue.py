@@ -330,12 +330,13 @@ def test_answers_are_handed_out_when_half_of_the_queries_have_ended(slots: int, 
     assert flow[FLOW_ENOUGH] == 1
 
 
-def test_answers_wait_for_no_more_queries_than_are_in_flight() -> None:
+@pytest.mark.parametrize(("slots", "answers"), [(40, 20), (2, 16)])
+def test_answers_wait_for_half_of_those_in_flight_or_for_sixteen(slots: int, answers: int) -> None:
     queue = CallQueue(joint_queries=64)
     put(queue, [call(1) for _ in range(64)])
     job = take(queue)
-    job.part.pace(10)
-    assert job.part.asked.flow[FLOW_ENOUGH] == 5
+    job.part.pace(slots)
+    assert job.part.asked.flow[FLOW_ENOUGH] == answers
 
 
 def test_large_answers_have_memory_of_their_own() -> None:
