@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,8 @@ __all__ = ["IdMap"]
 
 Int64s = npt.NDArray[np.int64]
 
+_STRINGS_AT_ONCE = 2048
+"""String ids that are looked up at a time: what that takes is nobody's, unlike the strings."""
 _TEXT_PAGES = 16
 """Pages of text held at a time while strings are read: 64 KiB, beside what one string is longer."""
 
@@ -116,7 +118,9 @@ class IdMap:
         else:
             ids = np.full(flat.shape, None, object)
             texts = np.empty(len(wanted), object)
-            texts[:] = [text.decode() for text in self._texts(wanted, reads)]
+            for first in range(0, len(wanted), _STRINGS_AT_ONCE):
+                some = wanted[first : first + _STRINGS_AT_ONCE]
+                texts[first : first + len(some)] = [text.decode() for text in self._texts(some, reads)]
             ids[real] = texts[inverse]
         return ids.reshape(rows.shape), reads.count, reads.kib
 
@@ -165,22 +169,19 @@ class IdMap:
         assert section is not None
         return self._pages.gather(section, positions, reads)
 
-    def _texts(self, rows: Int64s, reads: Reads) -> list[bytes]:
-        """The UTF-8 of the ids of ``rows``, which ascend."""
+    def _texts(self, rows: Int64s, reads: Reads) -> Iterator[bytes]:
+        """The UTF-8 of the ids of ``rows``, which ascend, one by one: few of them are in memory at a time."""
         bounds = self._numbers(self._layout.ids, np.concatenate([rows, rows + 1]), reads).astype(np.int64)
         starts, ends = bounds[: len(rows)], bounds[len(rows) :]
         if self._text is not None:
-            return [
-                self._text[start:end].tobytes()
-                for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-            ]
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+                yield self._text[start:end].tobytes()
+            return
         spans = np.where(ends > starts, (ends - 1) // ID_PAYLOAD_BYTES - starts // ID_PAYLOAD_BYTES + 1, 0)
         parts = starts // (ID_PAYLOAD_BYTES * _TEXT_PAGES)
         breaks = (np.flatnonzero(np.diff(parts)) + 1).tolist()
-        texts: list[bytes] = []
         for first, last in pairwise([0, *breaks, len(rows)]):
-            texts += self._read_texts(starts[first:last], ends[first:last], spans[first:last], reads)
-        return texts
+            yield from self._read_texts(starts[first:last], ends[first:last], spans[first:last], reads)
 
     def _read_texts(self, starts: Int64s, ends: Int64s, spans: Int64s, reads: Reads) -> list[bytes]:
         """Bytes ``starts`` to ``ends`` of the text, which lie on ``spans`` pages each."""
@@ -202,7 +203,7 @@ class IdMap:
 
         def verify(places: Int64s, rows: Int64s) -> npt.NDArray[np.bool_]:
             distinct, inverse = np.unique(rows, return_inverse=True)
-            texts = self._texts(distinct, Reads())
+            texts = list(self._texts(distinct, Reads()))
             pairs = zip(places.tolist(), inverse.tolist(), strict=True)
             return np.array([texts[at].decode() == wanted[place] for place, at in pairs], np.bool_)
 
