@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pageann.index.kernels.state import COUNTER_COUNT, N_FAULT
+from pageann.index.kernels.state import COUNTER_COUNT, N_BYTES, N_FAULT, N_READS
 
 __all__ = ["UNANSWERED", "Answers"]
 
@@ -74,6 +74,13 @@ class Answers:
         if len(self.counters) == 1:
             return self.counters.item(0, N_FAULT) != 0
         return bool(self.counters[:, N_FAULT].any())
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """(device reads, their bytes) of all queries."""
+        if len(self.counters) == 1:
+            return self.counters.item(0, N_READS), self.counters.item(0, N_BYTES)
+        return int(self.counters[:, N_READS].sum()), int(self.counters[:, N_BYTES].sum())
 
     def copy_of(self, queries: list[int]) -> Answers:
         """The answers of some queries, in memory of their own."""

@@ -301,12 +301,12 @@ class OpenedIndex:
         self, answers: Answers, k: int, options: CallOptions, warnings: tuple[str, ...], stats: bool
     ) -> SearchResult:
         ids, reads, kib = self._ids.ids_of_rows(answers.rows)
-        measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
-        if len(answers.rows) == 1:
-            self._count(1, measured.reads.item(0), measured.kib.item(0))
-        else:
-            self._count(len(answers.rows), int(measured.reads.sum()), float(measured.kib.sum()))
-        return padded_result(answers, ids, k, measured, keep_stats=stats)
+        page_reads, page_bytes = answers.reads
+        self._count(len(answers.rows), page_reads + reads, page_bytes / 1024 + kib)
+        measured = None
+        if stats:
+            measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
+        return padded_result(answers, ids, k, measured)
 
     def _exact(self, call: CallPlan, stats: bool) -> SearchResult:
         """Read everything."""
@@ -321,7 +321,7 @@ class OpenedIndex:
         answers = Answers.unanswered(len(rows), kept)
         answers.rows[:], answers.distances[:], answers.counts[:] = rows, distances, (rows >= 0).sum(axis=1)
         self._count(len(rows), 0, 0.0)
-        return padded_result(answers, ids, call.k, measured, keep_stats=stats)
+        return padded_result(answers, ids, call.k, measured if stats else None)
 
     def explain(self, call: CallPlan, truth: bool) -> Explanation:
         """How the one query of a k-nearest call is answered; with ``truth``, beside an exact scan."""

@@ -20,7 +20,7 @@ _MEASURES = np.array([
 _FACTORS = np.array([1 / 1024, 0.5, 1e-3, 1e-3, 1e-3, 1e-3])
 """From those counters to KiB, read units and microseconds."""
 
-_DEADLINE, _MAX_PAGE_READS = int(StopReason.DEADLINE), int(StopReason.MAX_PAGE_READS)
+_CUT_SHORT = (int(StopReason.DEADLINE), int(StopReason.MAX_PAGE_READS))
 """NumPy takes four times as long to compare with members of an enumeration."""
 
 
@@ -79,9 +79,7 @@ def exact_stats(queries: int, pages: int, page_bytes: int) -> QueryStats:
     )
 
 
-def padded_result(
-    answers: Answers, ids: npt.NDArray[Any], k: int, stats: QueryStats, *, keep_stats: bool
-) -> SearchResult:
+def padded_result(answers: Answers, ids: npt.NDArray[Any], k: int, stats: QueryStats | None) -> SearchResult:
     """The answers with rows replaced by ids, padded to ``k``."""
     queries, found = answers.rows.shape
     distances = answers.distances.astype(np.float32)
@@ -93,8 +91,8 @@ def padded_result(
         ids=ids,
         distances=distances,
         counts=answers.counts,
-        stats=stats if keep_stats else None,
-        complete=_complete(stats),
+        stats=stats,
+        complete=_complete(answers.counters[:, state.N_STOP]),
     )
 
 
@@ -110,9 +108,11 @@ def range_result(
     lims = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     distances = np.concatenate([values for _, values in found] or [np.empty(0)])
     held = stats if keep_stats else None
-    return RangeResult(lims, ids, distances.astype(np.float32), held, _complete(stats))
+    return RangeResult(lims, ids, distances.astype(np.float32), held, _complete(stats.stopped))
 
 
-def _complete(stats: QueryStats) -> npt.NDArray[np.bool_]:
+def _complete(stopped: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
     """(q,): False where a limit cut the search short."""
-    return np.asarray((stats.stopped != _DEADLINE) & (stats.stopped != _MAX_PAGE_READS))
+    if len(stopped) == 1:
+        return np.array([stopped.item(0) not in _CUT_SHORT])
+    return np.asarray((stopped != _CUT_SHORT[0]) & (stopped != _CUT_SHORT[1]))
