@@ -29,7 +29,7 @@ from pageann.datasets.truth import recall_at_k
 from pageann.storage.format import VECTOR_COUNT_OFFSET
 from pageann.storage.pagefile import read_page_file_header
 
-__all__ = ["Question", "cost_at_recall", "distinct_pages"]
+__all__ = ["Question", "cost_at_recall", "distinct_pages", "known_answers"]
 
 _FIGURES = ("units", "reads", "kib", "hops", "codes_scored", "pinned_hits", "cpu_us")
 _CLOSE_ENOUGH = 0.004
@@ -114,6 +114,13 @@ def distinct_pages(path: Path, truth: NDArray[Any]) -> dict[str, float]:
     return found
 
 
+def known_answers(queries_path: str, truth_path: str, k: int, limit: int | None = None) -> BenchInputs:
+    """The queries of a file, the first ``limit`` of them, and the ids of their ``k`` true neighbours."""
+    queries = np.asarray(open_vectors(queries_path).mapped(None)[:limit])
+    truth = np.load(truth_path)[: len(queries), :k].astype(np.int64)
+    return BenchInputs(queries, truth, np.arange(len(queries)))
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -125,13 +132,11 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--limit", type=int, default=None)
     arguments = parser.parse_args()
-    queries = np.asarray(open_vectors(arguments.queries).mapped(None)[: arguments.limit])
-    truth = np.load(arguments.truth)[: len(queries), : arguments.k].astype(np.int64)
+    inputs = known_answers(arguments.queries, arguments.truth, arguments.k, arguments.limit)
     with pageann.open(arguments.index, memory=arguments.memory) as index:
-        inputs = BenchInputs(queries, truth, np.arange(len(queries)))
-        question = Question(queries, true_distances(index, inputs, arguments.truth), arguments.recall)
-        costs = cost_at_recall(index, question)
-    print(json.dumps({**costs, "distinct_pages": distinct_pages(arguments.index, truth)}))
+        distances = true_distances(index, inputs, arguments.truth)
+        costs = cost_at_recall(index, Question(inputs.queries, distances, arguments.recall))
+    print(json.dumps({**costs, "distinct_pages": distinct_pages(arguments.index, inputs.truth)}))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pageann
-from pageann.bench.inputs import BenchInputs
 from pageann.bench.recall import true_distances
 from pageann.datasets.source import open_vectors
 from pageann.datasets.truth import recall_at_k
+from tests.reference.cost_at_recall import known_answers
 
 _K = 10
 
@@ -96,14 +96,12 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=1000)
     arguments = parser.parse_args()
     recalls = [float(text) for text in arguments.recalls.split(",")]
-    queries = np.asarray(open_vectors(arguments.queries).mapped(None))
-    truth = np.load(arguments.truth)[: len(queries), :_K].astype(np.int64)
-    inputs = BenchInputs(queries, truth, np.arange(len(queries)))
+    inputs = known_answers(arguments.queries, arguments.truth, _K)
 
     def ask(path: Path, kind: str) -> None:
         with pageann.open(path, memory=arguments.memory) as index:
             distances = true_distances(index, inputs, arguments.truth)
-            for line in asked_for(Asked(index, queries, distances), recalls, kind):
+            for line in asked_for(Asked(index, inputs.queries, distances), recalls, kind):
                 print(json.dumps({"index": path.name, **line}), flush=True)
 
     ask(arguments.index, "as built")
