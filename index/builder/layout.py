@@ -42,8 +42,8 @@ _WALK_PAGE_BYTES = 8192
 
 photosift1m at 1 %: 67 read units with 20-byte codes on 8 KiB, 88 with 12-byte codes on 4 KiB, 79 on 16 KiB.
 """
-_WALK_RAW_SHARE = 1 / 4.6
-"""Least share of such a page that is vectors, so that the index is at most so many times as large as they."""
+_WALK_RAW_SHARE = 1 / 4.5
+"""Least share of such a page that is vectors: all files of an index are at most 4.6 times as large."""
 _WALK_VECTOR_SHARE = 0.5
 """Most share of it."""
 _VECTOR_SHARE_WITH_CODES = 0.46
