@@ -97,3 +97,13 @@ def test_reading_many_long_strings_holds_little_beside_them(tmp_path: Path) -> N
     assert found.tolist() == [strings[row] for row in wanted]
     assert peak < answer_bytes + (512 << 10)
     assert reads > rows * length >> 16, "no read brings more than 64 KiB"
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_more_strings_than_are_looked_up_at_once(tmp_path: Path, resident: bool) -> None:
+    path, meta = written(tmp_path, np.arange(ROWS), STRINGS)
+    rows = np.random.default_rng(0).permutation(ROWS)
+    with IdMap.open(path, meta, ROWS, TAG, resident=resident) as ids:
+        found, _, _ = ids.ids_of_rows(rows)
+    assert ROWS > 2 * 2048
+    assert found.tolist() == [STRINGS[row] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -357,3 +358,22 @@ def test_a_busy_worker_leaves_calls_to_idle_ones() -> None:
 
 def test_nothing_comes_in_time() -> None:
     assert CallQueue(joint_queries=1).take(1e-6) is None
+
+
+def test_a_worker_is_woken_for_the_next_share() -> None:
+    """It could not take it while another had as many workers as the call may have."""
+    queue = CallQueue(joint_queries=4)
+    queue.put(call(3000, width=1))
+    first = take(queue)
+    taken: list[Job | None] = []
+    other = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+    other.start()
+    tick = threading.Event()
+    while queue._idle == 0:
+        tick.wait(0.001)
+    end(first, 1024)
+    queue.turn_over(first, may_join=True)
+    other.join(10)
+    assert len(taken) == 1
+    assert taken[0] is not None
+    assert begun(taken[0])[0] == 1024
