@@ -8,14 +8,17 @@ from typing import Any
 
 __all__ = [
     "CALIBRATION_FILE",
+    "COPIES_FILE",
     "IDS_FILE",
     "PAGES_FILE",
     "PINS_FILE",
+    "PLACE_SLACK_BYTES",
     "REPS_FILE",
     "ROUTER_FILE",
     "VECTORS_FILE",
     "Shape",
     "codes_file",
+    "place_bytes",
     "tag_text",
 ]
 
@@ -23,8 +26,12 @@ PAGES_FILE = "pages.bin"
 VECTORS_FILE = "vectors.bin"
 ROUTER_FILE = "router.bin"
 REPS_FILE = "reps.bin"
+COPIES_FILE = "copies.bin"
+"""Which page of copies has the vector of each slot too, where there are such pages."""
 IDS_FILE = "ids.bin"
 CALIBRATION_FILE = "calibration.json"
+PLACE_SLACK_BYTES = 4
+"""Behind the last number in COPIES_FILE: they are loaded four bytes at a time."""
 PINS_FILE = "pins.bin"
 """Of an optimized index: takes the place of the order that is in ROUTER_FILE."""
 
@@ -32,6 +39,11 @@ PINS_FILE = "pins.bin"
 def codes_file(code_bytes: int) -> str:
     """Name of the file of residual codes of one width."""
     return f"codes-{code_bytes:03d}.bin"
+
+
+def place_bytes(copy_pages: int) -> int:
+    """Bytes of a number that is 0 or one of ``copy_pages``."""
+    return max(2, -(-int(copy_pages).bit_length() // 8)) if copy_pages > 0 else 0
 
 
 def tag_text(tag: int) -> str:
@@ -61,6 +73,13 @@ class Shape:
     exact_page_bytes: int
     exact_capacity: int
     row_bytes: int
+    copy_pages: int = 0
+    """Full pages behind those of the slots, in the same file, with vectors once more."""
+
+    @property
+    def copy_bytes(self) -> int:
+        """Bytes of the number of a page of copies; 0 where there are none."""
+        return place_bytes(self.copy_pages)
 
     @property
     def group_slots(self) -> int:
@@ -77,7 +96,10 @@ class Shape:
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
-        return {**asdict(self), "code_bytes": list(self.code_bytes)}
+        fields = {**asdict(self), "code_bytes": list(self.code_bytes)}
+        if not self.copy_pages:
+            del fields["copy_pages"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Shape:

@@ -50,6 +50,7 @@ def build(
     ids: Any = None,
     memory: str | int | ByteSize | None = None,
     build_memory: str | int | ByteSize | None = None,
+    disk: str | int | ByteSize | None = None,
     page_bytes: int | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -70,8 +71,9 @@ def build(
     ``ids`` are n different integers or strings (default: row numbers). ``memory`` is the RAM that an
     open index may take, as bytes or as a share of the raw vectors (default: 30 %, at least 4 MiB);
     the layout on disk depends on it, and any other budget can be opened too. ``build_memory`` bounds
-    the build (default: three quarters of free RAM). ``progress`` hears of each phase and cancels by
-    returning False.
+    the build (default: three quarters of free RAM). ``disk`` is what the index may take on disk, as bytes or
+    as a multiple of the raw vectors (``2.5x``): what is left of it pays for second copies of vectors, which
+    save reads (default: no copies). ``progress`` hears of each phase and cancels by returning False.
 
     With ``resume`` a build that was stopped, by a signal, a lost disk or ``progress``, is gone on with by
     the next call with the same arguments; what it leaves until then lies in the folder at ``path``.
@@ -99,6 +101,7 @@ def build(
         least_memory_bytes=LEAST_DEFAULT_BYTES if memory is None else 0,
         build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
         page_bytes=page_bytes,
+        disk_bytes=None if disk is None else parse_bytes(disk, option="disk").resolve(source.bytes),
         seed=int(seed),
         threads=_threads(threads),
         replace=replace,

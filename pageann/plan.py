@@ -77,6 +77,7 @@ def plan_build(
     metric: str | Metric = "l2",
     memory: str | int | ByteSize | None = None,
     build_memory: str | int | ByteSize | None = None,
+    disk: str | int | ByteSize | None = None,
     page_bytes: int | None = None,
     threads: int | None = None,
     column: str | None = None,
@@ -94,18 +95,20 @@ def plan_build(
     from pageann.index.builder.options import BuildOptions
     from pageann.index.machine import usable_cores
 
+    source = open_vectors(vectors, column=column, dataset=dataset)
     options = BuildOptions(
         metric=Metric.parse(metric),
         memory=parse_bytes("30%" if memory is None else memory),
         least_memory_bytes=LEAST_DEFAULT_BYTES if memory is None else 0,
         build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
         page_bytes=page_bytes,
+        disk_bytes=None if disk is None else parse_bytes(disk, option="disk").resolve(source.bytes),
         seed=0,
         threads=usable_cores() if threads is None else threads,
         replace=False,
         resume=False,
     )
-    found = forecast_build(open_vectors(vectors, column=column, dataset=dataset), options)
+    found = forecast_build(source, options)
     return BuildPlan(
         rows=found.rows,
         dim=found.dim,

@@ -108,7 +108,7 @@ class ByteSize:
 
 
 def parse_bytes(value: str | int | ByteSize, *, option: str = "memory") -> ByteSize:
-    """Read ``64MiB``, ``2GB``, ``30%`` or a plain number of bytes.
+    """Read ``64MiB``, ``2GB``, ``30%``, ``2.5x`` (times the whole) or a plain number of bytes.
 
     Raises InvalidArgument, naming ``option``, for anything else.
     """
@@ -126,6 +126,8 @@ def parse_bytes(value: str | int | ByteSize, *, option: str = "memory") -> ByteS
         raise InvalidArgument(f"{option}={value!r}: a size must be positive")
     if unit == "%":
         return ByteSize(0, number / 100.0)
+    if unit == "x":
+        return ByteSize(0, number)
     if unit not in _UNITS:
         raise InvalidArgument(
             f"{option}={value!r}: unknown unit {match[2]!r}; use KiB, MiB, GiB, KB, MB, GB or %"

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pageann.errors import BudgetTooSmall
+from pageann.errors import BudgetTooSmall, InvalidArgument
 from pageann.index.builder.calibration import default_tunings, roomiest_tunings
+from pageann.index.builder.disk_room import DiskRoom, index_bytes
 from pageann.index.builder.layout import Plan, plan_shape
 from pageann.index.ids_file import IdKind, IdLayout, Section
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
@@ -50,19 +51,23 @@ def fitted_plan(
     metric: Metric,
     memory_bytes: int,
     page_bytes: int | None,
+    disk: DiskRoom | None = None,
 ) -> Plan:
     """The shape whose finest codes fit into ``memory_bytes`` when the index is opened, however it is tuned.
 
     Raises BudgetTooSmall with memory that a build accepts (the least, as far as shapes are tried), and
-    InvalidArgument where ``page_bytes`` is too small.
+    InvalidArgument where ``page_bytes`` or ``disk`` is too small.
     """
-    plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes)
+    plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, disk)
+    if disk is not None and (plan is None or not plan.shape.copy_pages):  # no need to make room for any
+        plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, None)
     if plan is not None:
+        _require_room(plan, rows, dim, disk)
         return plan
     asked = memory_bytes
     while plan is None:  # a larger budget may call for a shape that needs more
         asked = max(needed, asked + asked // _STEPS + 1)
-        plan, needed = _fitted(rows, dim, dtype, metric, asked, page_bytes)
+        plan, needed = _fitted(rows, dim, dtype, metric, asked, page_bytes, None)
     raise BudgetTooSmall(
         f"memory={format_bytes(memory_bytes)} is too small for {rows:,} x {dim} {dtype}; the least that "
         f"works is {asked} bytes ({format_bytes(asked)})",
@@ -70,19 +75,37 @@ def fitted_plan(
     )
 
 
+def _require_room(plan: Plan, rows: int, dim: int, disk: DiskRoom | None) -> None:
+    if disk is None:
+        return
+    needed = index_bytes(plan.shape, rows, dim, plan.rotate, disk.id_bytes)
+    if needed > disk.bytes:
+        raise InvalidArgument(
+            f"disk={format_bytes(disk.bytes)} is too small for this index; it takes up to {needed} bytes "
+            f"({format_bytes(needed)}) for the memory it is built for"
+        )
+
+
 def _fitted(
-    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, memory_bytes: int, page_bytes: int | None
+    rows: int,
+    dim: int,
+    dtype: np.dtype[Any],
+    metric: Metric,
+    memory_bytes: int,
+    page_bytes: int | None,
+    disk: DiskRoom | None,
 ) -> tuple[Plan | None, int]:
     """(the plan for as much of the memory as leaves room for the rest, 0), or (None, the least of any)."""
     needed: list[int] = []
     for step in range(_STEPS, 0, -1):
-        plan = plan_shape(rows, dim, dtype, metric, max(1, memory_bytes * step // _STEPS), page_bytes)
+        plan = plan_shape(rows, dim, dtype, metric, max(1, memory_bytes * step // _STEPS), page_bytes, disk)
         entry = _entry_of(rows, dim, dtype, metric, plan)
         try:
             opened = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, roomiest_tunings(plan.shape, rows))
         except BudgetTooSmall as error:
             needed.append(error.required_bytes)
         else:
-            if opened.residence.code_bytes == max(plan.shape.code_bytes, default=0):
+            finest = opened.residence.code_bytes == max(plan.shape.code_bytes, default=0)
+            if finest and opened.residence.copies == bool(plan.shape.copy_pages):
                 return plan, 0
     return None, min(needed, default=0)

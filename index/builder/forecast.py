@@ -25,7 +25,7 @@ from pageann.index.builder.fitting import fitted_plan, opening_plan
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.needs import Needs, build_budget, build_needs, expected_peak_bytes
 from pageann.index.builder.options import BuildOptions
-from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index
+from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index, disk_room
 from pageann.index.builder.quantizer import ROUNDS
 from pageann.index.builder.remembered import RememberedPlan, remember_plan
 from pageann.index.machine import resident_bytes
@@ -40,7 +40,7 @@ _SAMPLE_MEMORY_BYTES = 64 << 20
 """Enough for the shape of any index over so few rows."""
 _CALIBRATION_GROWTH = 0.33
 """Of its cost on the larger sample, with each doubling of the rows."""
-_GROWTH = {"neighbours": 1.02, "packing": 1.1}
+_GROWTH = {"neighbours": 1.02, "packing": 1.1, "copies": 1.1}
 """By how much a row costs more with each doubling: ever more of what they look up is in no cache."""
 _CODING_ROUNDS = 3
 """What coding a row once costs, with its residual and its constant, in rounds of training."""
@@ -79,7 +79,8 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     """
     memory_bytes = max(options.memory.resolve(source.bytes), options.least_memory_bytes)
     facts = source.rows, source.dim, source.dtype
-    plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes)
+    disk = disk_room(options, source.ids, source.rows)
+    plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes, disk)
     needs = build_needs(*facts, plan, memory_bytes, options)
     budget = build_budget(options, needs, source.bytes)
     opened = opening_plan(*facts, options.metric, plan, memory_bytes)
@@ -88,7 +89,9 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     sample = _sample(source, sizes[-1])
     with tempfile.TemporaryDirectory(prefix="pageann-plan-") as folder:
         reports = [
-            _build_sample(sample[:: max(1, len(sample) // rows)], plan, Path(folder) / str(rows), options)
+            _build_sample(
+                sample[:: max(1, len(sample) // rows)], plan, Path(folder) / str(rows), options, source.rows
+            )
             for rows in sizes
         ]
     phases = tuple(_phases(reports[-1], source.rows, source.dim))
@@ -132,8 +135,10 @@ def _sample(source: VectorSource, rows: int) -> npt.NDArray[Any]:
     return np.concatenate(parts)
 
 
-def _build_sample(vectors: npt.NDArray[Any], plan: Plan, path: Path, options: BuildOptions) -> BuildReport:
-    """With the shape of the whole, whatever memory that takes of so few rows."""
+def _build_sample(
+    vectors: npt.NDArray[Any], plan: Plan, path: Path, options: BuildOptions, rows: int
+) -> BuildReport:
+    """With the shape of the whole, of ``rows``, whatever memory that takes of so few rows."""
     smaller = dataclasses.replace(
         options,
         memory=ByteSize(_SAMPLE_MEMORY_BYTES, 0.0),
@@ -142,7 +147,10 @@ def _build_sample(vectors: npt.NDArray[Any], plan: Plan, path: Path, options: Bu
         resume=False,
     )
     capacity = min(plan.shape.capacity, len(vectors))
-    shaped = dataclasses.replace(plan, shape=dataclasses.replace(plan.shape, capacity=capacity))
+    copy_pages = math.ceil(plan.shape.copy_pages * len(vectors) / rows)
+    copy_pages = min(copy_pages, len(vectors) // capacity)
+    shape = dataclasses.replace(plan.shape, capacity=capacity, copy_pages=copy_pages)
+    shaped = dataclasses.replace(plan, shape=shape)
     return build_index(open_vectors(vectors), path, None, smaller, plan=shaped)
 
 

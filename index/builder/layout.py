@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import InvalidArgument
+from pageann.index.builder.disk_room import DiskRoom
 from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import Shape
 from pageann.storage.format import LARGEST_PAGE_BYTES, PAGE_HEADER_BYTES, SMALLEST_PAGE_BYTES
@@ -58,6 +59,10 @@ _SMALL_SCRATCH_BYTES = 600e3
 _SMALL_SCRATCH_SHARE = 0.2
 _NARROWER_SHARES = (2 / 3, 1 / 3)
 _SCRATCH_SHARE = 0.03
+_COPIED_FROM = 4
+"""Vectors a page from which a second page may bring more of what is wanted than the first."""
+_LEAST_COPIED_SHARE = 0.1
+"""Of the vectors: copies of fewer are not worth the table that finds them."""
 
 
 def _capacity(page_bytes: int, vector_bytes: int, row_bytes: int) -> int:
@@ -95,11 +100,13 @@ def plan_shape(
     metric: Metric,
     memory_bytes: int,
     page_bytes: int | None,
+    disk: DiskRoom | None = None,
 ) -> Plan:
     """The shape of an index of ``rows`` x ``dim`` for ``memory_bytes`` of RAM.
 
     With enough memory for good codes of all vectors, pages are full of vectors; with less, half of
-    each page or more goes to representatives of its neighbours. Raises InvalidArgument where
+    each page or more goes to representatives of its neighbours. What full pages leave of ``disk`` goes to
+    copies of vectors. Raises InvalidArgument where
     ``page_bytes`` is too small.
     """
     row_bytes = 4 if rows <= _LAST_SHORT_ROW else 8
@@ -114,13 +121,13 @@ def plan_shape(
             f"page_bytes={page_bytes}: vectors of {dim} x {dtype} need pages of {needed} bytes; leave it out"
         )
     exact_page = _page_for(vector_bytes, row_bytes, 1, SMALLEST_PAGE_BYTES) if quantised else 0
-    room = _Room(rows, dim, memory_bytes)
+    room = _Room(rows, dim, memory_bytes, disk)
 
     def base_of(page: int) -> Shape:
         return _empty_shape(page, exact_page, rows, dim, stored_bytes, vector_bytes, row_bytes, quantised)
 
     shape = _full_pages(base_of(page), room)
-    if not shape.code_bytes or 8 * shape.code_bytes[0] < _GOOD_CODE_BITS * dim:
+    if not _has_good_codes(shape, dim):
         if room.has_coarse_codes:
             shape = _coarse_codes(base_of(page), room, stored_bytes)
         else:
@@ -163,12 +170,18 @@ class _Room:
     rows: int
     dim: int
     memory_bytes: int
+    disk: DiskRoom | None = None
 
     @property
     def has_coarse_codes(self) -> bool:
         """Whether coarse codes of all vectors are worth their place."""
         least = max(_COARSE_FROM_BYTES, _COARSE_FROM_BITS / 8 * self.dim)
         return self.memory_bytes / self.rows >= least
+
+    def holds_all_pages(self, shape: Shape) -> bool:
+        """Whether nothing need be read at all, with the widest codes in memory beside the pages."""
+        codes = (shape.code_bytes[0] + 1) * self.rows
+        return codes + shape.page_count(self.rows) * shape.page_bytes <= self.memory_bytes
 
     def rotates(self, kinds: int) -> bool:
         """Whether ``kinds`` rotations are a small part of the budget."""
@@ -189,8 +202,13 @@ class _Room:
         router = groups * (1 + 1 / 31) * (shape.router_bytes + 1) + 64 * (shape.router_bytes + 1)
         small = min(_SMALL_SCRATCH_BYTES, _SMALL_SCRATCH_SHARE * self.memory_bytes)
         scratch = min(_SCRATCH_BYTES, max(small, _SCRATCH_SHARE * self.memory_bytes))
-        left = self.memory_bytes - tables - router - scratch
+        left = self.memory_bytes - tables - router - scratch - self.rows * shape.copy_bytes
         return int(left // (groups * shape.group_slots)) - 1
+
+
+def _has_good_codes(shape: Shape, dim: int) -> bool:
+    """Whether the codes of all vectors are fine enough for full pages."""
+    return bool(shape.code_bytes) and 8 * shape.code_bytes[0] >= _GOOD_CODE_BITS * dim
 
 
 def _grouped(shape: Shape) -> Shape:
@@ -200,14 +218,29 @@ def _grouped(shape: Shape) -> Shape:
 
 def _full_pages(base: Shape, room: _Room) -> Shape:
     """Pages full of vectors, and codes of all vectors in RAM."""
-    shape = _grouped(base)
+    shape = _with_codes(_grouped(base), room)
+    if room.disk is None or not shape.code_bytes or shape.quantised or shape.capacity < _COPIED_FROM:
+        return shape
+    if room.holds_all_pages(shape):
+        return shape
+    copied = _with_codes(replace(shape, copy_pages=room.rows // shape.capacity), room)
+    uncopied = replace(copied, copy_pages=0)
+    pages = room.disk.copy_pages(uncopied, room.rows, room.dim, room.rotations(uncopied))
+    if not _has_good_codes(copied, room.dim) or pages < _LEAST_COPIED_SHARE * copied.copy_pages:
+        return shape
+    return replace(copied, copy_pages=pages)
+
+
+def _with_codes(shape: Shape, room: _Room) -> Shape:
+    """Codes of all vectors as wide as there is memory for, and narrower ones for smaller budgets."""
+    shape = replace(shape, code_bytes=())
     widest = -(-room.dim // 2)
     width = min(widest, room.code_bytes(shape, 2), _MOST_CODE_BYTES)
     if width < 1:
         return shape
     widths = [width]
     for share in _NARROWER_SHARES:  # so that smaller budgets can be opened too
-        narrow = _Room(room.rows, room.dim, int(room.memory_bytes * share)).code_bytes(shape, 2)
+        narrow = replace(room, memory_bytes=int(room.memory_bytes * share)).code_bytes(shape, 2)
         if _LEAST_CODE_BYTES <= narrow < widths[-1]:
             widths.append(narrow)
     return replace(shape, code_bytes=tuple(widths))

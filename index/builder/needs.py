@@ -16,9 +16,11 @@ from pageann.errors import BudgetTooSmall, StorageError
 from pageann.index.builder.arrange import ordering_bytes
 from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
 from pageann.index.builder.coding import training_bytes
+from pageann.index.builder.disk_room import index_bytes, most_id_bytes
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.neighbours import LIST_WIDTH
 from pageann.index.builder.options import BuildOptions
+from pageann.index.builder.packing import SWAP_NEIGHBOURS
 from pageann.index.builder.trees import SUBTREE_BYTES
 from pageann.index.machine import available_memory_bytes
 from pageann.types import Metric, format_bytes
@@ -31,6 +33,8 @@ _WINDOW_BYTES = 16 << 20
 """Of mapped files that must fit beside all else."""
 _ROW_BYTES = 28
 """Order, slots, norms, keys and proposals, while pages are packed."""
+_ORDER_BYTES = 12
+"""A row: the order of the pages, and which rows are copied, while those are packed."""
 _THREAD_BYTES = 2 * SUBTREE_BYTES + (8 << 20)
 _TREE_ROW_BYTES = LIST_WIDTH * 8
 _CODING_SHARE = 1.25
@@ -67,17 +71,19 @@ def build_needs(
     groups = shape.group_count(rows)
     training = training_bytes(rows, dim)
     packing = rows * _ROW_BYTES + ordering_bytes(groups, dim)
+    if shape.copy_pages:  # what was decided before is kept meanwhile
+        packing = max(packing, rows * (_ROW_BYTES + _ORDER_BYTES) + 4 * dim * (groups + shape.copy_pages))
     buffers = options.threads * min(_THREAD_BYTES, 4 * navigation)
     memory = max(packing, training + 8 * rows, memory_bytes) + buffers + _WINDOW_BYTES
     codes = sum(width + 1 for width in (*shape.code_bytes, shape.rep_bytes)) * rows
-    exact = rows // max(1, shape.exact_capacity) * shape.exact_page_bytes
-    index = shape.page_count(rows) * shape.page_bytes + exact + codes + 8 * rows
+    index = index_bytes(shape, rows, dim, plan.rotate, most_id_bytes(None, rows))
     copies = navigation + (raw if options.metric is Metric.COSINE else 0)
     lists = 3 * _TREE_ROW_BYTES * rows
     edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)
     edges += BOTH_WAYS_ROW_BYTES * rows if shape.rep_capacity else 0
     late = _TREE_ROW_BYTES // 2 * rows + codes + edges + index
-    disk = copies + max(navigation if converted else 0, lists, late)
+    spread = shape.copy_pages * shape.capacity * (navigation // rows + 4 * SWAP_NEIGHBOURS)
+    disk = copies + max(navigation if converted else 0, lists, late + spread)
     mapped = raw + copies + _TREE_ROW_BYTES // 2 * rows
     ordered = 8 * rows + 4 * dim * groups
     coding = codes + ordered + int(_CODING_SHARE * training)

@@ -29,6 +29,8 @@ class BuildOptions:
     replace: bool
     resume: bool = True
     """Go on where an earlier build of the same input and options stopped."""
+    disk_bytes: int | None = None
+    """What the index may take on disk; what is left of it is spent on copies of vectors. None: no copies."""
     queries_sample: QuerySample | None = None
     """Queries to build for, where they do not lie as the vectors do."""
 
@@ -40,6 +42,8 @@ class BuildOptions:
             "page_bytes": self.page_bytes or 0,
             "seed": self.seed,
         }
+        if self.disk_bytes is not None:
+            decisive["disk_bytes"] = self.disk_bytes
         if self.queries_sample is not None:
             decisive["queries_sample"] = self.queries_sample.to_json()
         return decisive

@@ -21,13 +21,14 @@ from pageann.index.builder.residency import Pace, Residency
 from pageann.index.builder.trees import balanced_order
 from pageann.index.kernels.packing import apply_swaps, page_centroids, propose_swaps
 
-__all__ = ["Packing", "centroids_of", "pack", "squared_norms"]
+__all__ = ["SWAP_NEIGHBOURS", "Packing", "centroids_of", "pack", "squared_norms"]
 
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 _SWAP_PASSES = 8
-_SWAP_NEIGHBOURS = 16
+SWAP_NEIGHBOURS = 16
+"""Of each list, whose pages a vector may move to."""
 _SWAP_REACH = 0.1
 _LEAST_GAIN = 0.002
 _SWAP_BLOCK_ROWS = 8192
@@ -98,15 +99,16 @@ def pack(
     *,
     in_order: bool = False,
     store: Checkpoints | None = None,
+    step: str = "packing",
 ) -> Packing:
     """Pages of ``capacity`` slots, all full but the last.
 
     ``vectors`` uint8 or float32 (n, dim), ``neighbours`` int32 (n, m) sorted by distance, -1 behind
     the last. With ``in_order`` the rows lie in the order of their balanced tree already. With a
-    ``store`` each pass is a checkpoint.
+    ``store`` each pass is a checkpoint, called ``step``.
     """
     residency = None if store is None else store.residency
-    known = None if store is None else store.find("packing")
+    known = None if store is None else store.find(step)
     if known is not None:
         order = np.array(known.arrays["order"])
     elif in_order:
@@ -124,7 +126,7 @@ def pack(
             if removed < least_gain:
                 break
             if store is not None and store.is_due:
-                store.finish("packing", [number + 1, least_gain], {"order": order})
+                store.finish(step, [number + 1, least_gain], {"order": order})
                 store.save()
         if done is not None:
             done(_SWAP_PASSES, _SWAP_PASSES)
@@ -180,7 +182,7 @@ class _Swaps:
     def _propose(self, slots: Rows, first: int, last: int, proposals: Rows) -> None:
         def piece(bounds: tuple[int, int]) -> None:
             for low, high in self.pace.runs(first + bounds[0], first + bounds[1]):
-                near = np.ascontiguousarray(self.neighbours[low:high, :_SWAP_NEIGHBOURS])
+                near = np.ascontiguousarray(self.neighbours[low:high, :SWAP_NEIGHBOURS])
                 propose_swaps(
                     self.vectors, self.norms, near, self.order, slots, self.capacity, self.centroids,
                     low, high, np.float32(_SWAP_REACH), proposals,

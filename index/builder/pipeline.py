@@ -16,6 +16,7 @@ from pageann.datasets.source import VectorSource
 from pageann.errors import BuildCancelled, StorageError
 from pageann.index.builder.calibration import CALIBRATED_KS, calibrate
 from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.disk_room import DiskRoom, most_id_bytes
 from pageann.index.builder.fitting import fitted_plan
 from pageann.index.builder.heldout import Sample, draw_sample
 from pageann.index.builder.ids import write_ids
@@ -32,7 +33,7 @@ from pageann.index.builder.stamp import build_stamp, input_tag, read_input
 from pageann.index.machine import peak_rss_bytes, resident_bytes
 from pageann.index.search.effort import Calibration
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
-from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE
+from pageann.index.segment_files import CALIBRATION_FILE, IDS_FILE, Shape
 from pageann.results import BuildPrediction, BuildReport
 from pageann.storage.canonical import canonical_json
 from pageann.storage.directory import IndexDirectory
@@ -41,22 +42,28 @@ from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
 
-__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index"]
+__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "disk_room", "phase_weights"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
     "partition": 2.0,
     "neighbours": 36.0,
     "packing": 23.0,
+    "copies": 22.0,
     "codes": 8.0,
     "pages": 9.0,
     "ids": 1.0,
     "calibration": 19.0,
     "publishing": 1.0,
 }
-"""Phases in order, and about how many per cent of a build each takes."""
+"""Phases in order, and about how many per cent of a build without copies each takes."""
 _RESUMED = "going on with the build that stopped here"
 _STALE = "removed what a build of another input, other options or another version had left here"
+
+
+def phase_weights(shape: Shape) -> dict[str, float]:
+    """The phases of a build of ``shape`` in order, and what each costs beside the others."""
+    return {name: cost for name, cost in PHASE_WEIGHTS.items() if name != "copies" or shape.copy_pages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,13 @@ class _Build:
     plan: Plan
     memory_bytes: int
     phases: Phases
+
+
+def disk_room(options: BuildOptions, ids: Any, rows: int) -> DiskRoom | None:
+    """What the index may take on disk, with such ids; InvalidData for unusable ones."""
+    if options.disk_bytes is None:
+        return None
+    return DiskRoom(options.disk_bytes, most_id_bytes(None if ids is None else check_ids(ids, rows), rows))
 
 
 def build_index(
@@ -93,12 +107,14 @@ def build_index(
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     shape = source.rows, source.dim, source.dtype
-    plan = plan or fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes)
+    if plan is None:
+        disk = disk_room(options, source.ids if ids is None else ids, source.rows)
+        plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes, disk)
     needs = build_needs(*shape, plan, memory_bytes, options)
     budget = build_budget(options, needs, raw)
     require_disk(path, needs)
     start_bytes = resident_bytes()
-    phases = Phases(PHASE_WEIGHTS, progress)
+    phases = Phases(phase_weights(plan.shape), progress)
     residency = Residency(budget)
     writer = IndexDirectory(path, files).writer(replace=options.replace, keep_scratch=options.resume)
     with writer, one_blas_thread():

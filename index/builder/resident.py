@@ -13,12 +13,12 @@ from pageann.index.builder.parallel import ranges
 from pageann.index.builder.quantizer import Quantizer
 from pageann.index.builder.residency import Residency
 from pageann.index.kernels.scan import LANES
-from pageann.index.segment_files import tag_text
+from pageann.index.segment_files import PLACE_SLACK_BYTES, tag_text
 from pageann.storage.bundle import BundleWriter
 from pageann.storage.files import Files
 from pageann.storage.manifest import FileEntry
 
-__all__ = ["write_reps", "write_router", "write_vector_codes"]
+__all__ = ["write_copies", "write_reps", "write_router", "write_vector_codes"]
 
 _BLOCK_BYTES = 4 << 20
 
@@ -96,6 +96,13 @@ def write_vector_codes(
                 residency.check()
         writer.append(np.zeros(LANES, np.uint8))
         _write_quantizer(writer, codes.quantizer)
+        return _finish(writer)
+
+
+def write_copies(files: Files, path: Path, places: npt.NDArray[np.uint8], tag: int) -> FileEntry:
+    """Which page of copies has the vector of each slot too; ``places`` uint8 (rows, bytes of a number)."""
+    with BundleWriter(files, path, {"tag": tag_text(tag)}) as writer:
+        writer.write("places", np.concatenate([places.ravel(), np.zeros(PLACE_SLACK_BYTES, np.uint8)]))
         return _finish(writer)
 
 

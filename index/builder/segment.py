@@ -20,6 +20,7 @@ from pageann.index.builder.coding import (
     code_vectors,
     group_spreads,
 )
+from pageann.index.builder.copies import copy_order, copy_places
 from pageann.index.builder.locality import LocalCopy, copy_by_locality
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.neighbours import FEW_TREES, TREES, neighbour_file
@@ -29,10 +30,18 @@ from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.query_sample import QueryOffset, SolvedSample
 from pageann.index.builder.reach import join_lost_pages
 from pageann.index.builder.residency import Residency
-from pageann.index.builder.resident import write_reps, write_router, write_vector_codes
+from pageann.index.builder.resident import write_copies, write_reps, write_router, write_vector_codes
 from pageann.index.search.entry_pages import entry_pages
 from pageann.index.search.page_heat import hottest_first
-from pageann.index.segment_files import PAGES_FILE, REPS_FILE, ROUTER_FILE, VECTORS_FILE, Shape, codes_file
+from pageann.index.segment_files import (
+    COPIES_FILE,
+    PAGES_FILE,
+    REPS_FILE,
+    ROUTER_FILE,
+    VECTORS_FILE,
+    Shape,
+    codes_file,
+)
 from pageann.storage.files import Files
 from pageann.storage.format import PageLayout
 from pageann.storage.manifest import FileEntry
@@ -40,8 +49,8 @@ from pageann.types import Metric, dtype_code
 
 __all__ = ["PHASES", "BuiltSegment", "SegmentInput", "build_segment"]
 
-PHASES = ("partition", "neighbours", "packing", "codes", "pages")
-"""Phases of :func:`build_segment`, in order."""
+PHASES = ("partition", "neighbours", "packing", "copies", "codes", "pages")
+"""Phases of :func:`build_segment`, in order; ``copies`` only where there are any."""
 
 Done = Callable[[int, int], None]
 Phase = Callable[[str], Done]
@@ -140,7 +149,12 @@ def build_segment(
         navigation.array, neighbours, shape.group_slots, shape.capacity, seed, threads, phase("packing"),
         in_order=True, store=store,
     )  # fmt: skip
-    writer = _SegmentWriter(build, folder, files, store, copy, arrangement)
+    copied = None
+    if shape.copy_pages:
+        copied = copy_order(
+            navigation.array, neighbours, arrangement.order, shape, seed, threads, store, phase("copies")
+        )
+    writer = _SegmentWriter(build, folder, files, store, copy, arrangement, copied)
     writer.write_codes(phase("codes"))
     writer.write_pages(neighbours, phase("pages"))
     return BuiltSegment(writer.written, copy.rows[arrangement.order], arrangement.residual_energy)
@@ -178,6 +192,7 @@ class _SegmentWriter:
         store: Checkpoints,
         copy: LocalCopy,
         arrangement: Arrangement,
+        copied: npt.NDArray[np.int32] | None,
     ) -> None:
         self.written: dict[str, FileEntry] = {}
         self._build = build
@@ -186,6 +201,7 @@ class _SegmentWriter:
         self._store = store
         self._copy = copy
         self._arrangement = arrangement
+        self._copied = copied
         self._router: RouterCodes | None = None
         self._rep_codes: VectorCodes | None = None
         self._query_offset: QueryOffset | None = None
@@ -301,13 +317,16 @@ class _SegmentWriter:
         written[PAGES_FILE] = write_pages(
             self._files, self._folder / PAGES_FILE, layout, copy.stored if quantised is None else coarse,
             order, copy.rows, links, self._rep_codes,
-            lambda finished, total: done(total + finished, 2 * total), residency,
+            lambda finished, total: done(total + finished, 2 * total), residency, copied=self._copied,
         )  # fmt: skip
         if quantised is not None:
             written[VECTORS_FILE] = write_pages(
                 self._files, self._folder / VECTORS_FILE, exact_layout(build), copy.stored, order, copy.rows,
                 residency=residency,
             )  # fmt: skip
+        if self._copied is not None:
+            places = copy_places(order, self._copied, build.shape)
+            written[COPIES_FILE] = write_copies(self._files, self._folder / COPIES_FILE, places, build.tag)
         pin_order = self._pin_order(heat)
         assert self._router is not None
         written[ROUTER_FILE] = write_router(

@@ -7,7 +7,7 @@ import numpy as np
 from pageann.jit import kernel
 from pageann.storage.memory import move_bytes
 
-__all__ = ["insert_candidate", "insert_result", "place_of", "select_smallest"]
+__all__ = ["holds_result", "insert_candidate", "insert_result", "place_of", "select_smallest"]
 
 
 @kernel(forceinline=True)
@@ -72,6 +72,17 @@ def insert_result(distances, rows, slots, count, distance, row, slot):  # type: 
     rows[at] = row
     slots[at] = slot
     return count + 1
+
+
+@kernel
+def holds_result(distances, rows, count, distance, row):  # type: ignore[no-untyped-def]
+    """Whether ``row`` is among the results, where it must stand at ``distance``."""
+    at = count - 1
+    while at >= 0 and distances[at] >= distance:
+        if rows[at] == row:
+            return True
+        at -= 1
+    return False
 
 
 @kernel

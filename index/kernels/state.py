@@ -40,8 +40,9 @@ Doubles = npt.NDArray[np.float64]
     P_QUANTISED,
     P_PINNED_PAGES,
     P_PAGE_COUNT,
-) = range(17)
-P_LEVEL_OFFSET = 17
+    P_COPY_BYTES,
+) = range(18)
+P_LEVEL_OFFSET = 18
 """First of MAX_LEVELS byte offsets into Resident.router_codes."""
 MAX_LEVELS = 8
 P_LEVEL_UNITS = P_LEVEL_OFFSET + MAX_LEVELS
@@ -162,6 +163,8 @@ class Resident(NamedTuple):
     pin_index: Int32s
     """Page -> place among the pinned, -1 where not pinned; empty where nothing is."""
     pinned: Bytes
+    copy_places: Bytes
+    """Slot -> which page of copies has its vector too; see :mod:`.copies`. Empty where there are none."""
     router_rotation: Int16s
     router_scale: float
     router_starts: Int32s
@@ -198,6 +201,10 @@ class Work(NamedTuple):
     pool_scores: Floats
     pool_slots: Int64s
     pool_states: Bytes
+    pool_pages: Int64s
+    """(2, pool): both pages of each candidate while a round is planned; shared by a worker's queries."""
+    pool_weights: Floats
+    """(pool,): what it is worth to read either of them; shared too."""
     top_distances: Doubles
     top_rows: Int64s
     top_slots: Int64s

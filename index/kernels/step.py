@@ -19,8 +19,9 @@ import numpy as np
 
 from pageann.index.kernels.candidates import is_visited, mark_visited, offer_representatives, scan_pages
 from pageann.index.kernels.clock import now_ns
+from pageann.index.kernels.copies import cover_candidates, forget_visited, fuller_page, weigh_candidates
 from pageann.index.kernels.distance import exact_value, scalar_quantised_value
-from pageann.index.kernels.pool import insert_candidate, insert_result
+from pageann.index.kernels.pool import holds_result, insert_candidate, insert_result
 from pageann.index.kernels.query import load_query
 from pageann.index.kernels.route import prefetch_record, route_query
 from pageann.index.kernels.state import (
@@ -72,6 +73,7 @@ from pageann.index.kernels.state import (
     N_TOP,
     N_WANTED,
     P_CODE_BYTES,
+    P_COPY_BYTES,
     P_DIM,
     P_DTYPE,
     P_EXACT_LAYOUT,
@@ -128,7 +130,8 @@ def _want(resident, work, slot, layout, page):  # type: ignore[no-untyped-def]
     counters[N_WANTED] = at + 1
     parameters = resident.parameters
     page_bytes = parameters[layout + LAYOUT_PAGE_BYTES]
-    if parameters[P_PINNED_PAGES] > 0 and layout == P_PAGE_LAYOUT and resident.pin_index[page] >= 0:
+    pinnable = layout == P_PAGE_LAYOUT and page < parameters[P_PAGE_COUNT]  # pages of copies are not
+    if pinnable and parameters[P_PINNED_PAGES] > 0 and resident.pin_index[page] >= 0:
         place = np.int64(resident.pin_index[page]) * page_bytes
         work.wanted_addresses[slot, at] = np.int64(resident.pinned.ctypes.data) + place
         work.wanted_results[slot, at] = PINNED
@@ -151,6 +154,12 @@ def _typical_error(error, near, dim):  # type: ignore[no-untyped-def]
     return np.float32(2) * np.sqrt(max(near, error) * error / np.float32(dim))
 
 
+@kernel(forceinline=True)
+def _kth_of_all(scores, pool, enough):  # type: ignore[no-untyped-def]
+    """The k-th best of all that is known or estimated."""
+    return scores[enough - 1] if pool >= enough else np.float32(np.inf)
+
+
 @kernel
 def _limit(  # type: ignore[no-untyped-def]
     scores, states, pool, enough, effort, first, strictness, error, square, dim
@@ -162,11 +171,8 @@ def _limit(  # type: ignore[no-untyped-def]
     it, which the search for the best has made too low. In the first round as many of the best as the effort
     says are looked at in any case.
     """
-    near = np.float32(np.inf)
-    if pool >= enough:
-        near = scores[enough - 1]
-    spread = near if square == 0.0 else np.float32(square)
-    typical = _typical_error(error, spread, dim)
+    near = _kth_of_all(scores, pool, enough)
+    typical = _typical_error(error, near if square == 0.0 else np.float32(square), dim)
     found = 0
     limit = np.float32(np.inf)
     for i in range(pool):
@@ -202,12 +208,12 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
     by_margin = by_margin and work.call[CALL_EFFORT] < parameters[P_ROWS]  # all rows were asked for
     limit = np.float32(np.inf)
     most = limit
+    square = 0.0
+    if parameters[P_METRIC] == _IP:
+        square = work.query_scalars[slot, Q_NAV_SQUARE]
     if pool == scores.shape[0] and not short:
         limit = scores[pool - 1]
     if by_margin and not short:
-        square = 0.0
-        if parameters[P_METRIC] == _IP:
-            square = work.query_scalars[slot, Q_NAV_SQUARE]
         most = _limit(
             scores, states, pool, enough, work.call[CALL_EFFORT], not begun,
             np.float32(work.call[CALL_STRICTNESS]) / np.float32(1000), resident.scalars[S_CODE_ERROR],
@@ -229,10 +235,16 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
         width = min(width, _SHORT_WIDTH)
     else:
         most_pages = min(most_pages, work.call[CALL_WALK_PAGES])
+    copies = by_margin and parameters[P_COPY_BYTES] > 0
+    weighed = 0
+    if copies:
+        spread = _kth_of_all(scores, pool, enough) if square == 0.0 else np.float32(square)
+        typical = _typical_error(resident.scalars[S_CODE_ERROR], spread, parameters[P_DIM])
+        weighed = weigh_candidates(resident, work, slot, most, typical)
     while counters[N_WANTED] < width and counters[N_READS] < most_reads:
         if counters[N_READS] + counters[N_PINNED] >= most_pages:
             return
-        while at < pool and states[at] == EXACT:
+        while at < pool and (states[at] == EXACT or (at < weighed and work.pool_weights[at] == 0)):
             at += 1
         if at < pool and scores[at] > most:
             at = pool
@@ -250,6 +262,9 @@ def _plan_walk(resident, work, slot, width):  # type: ignore[no-untyped-def]
             if at >= pool:
                 return
             next_page = work.pool_slots[slot, at] // capacity
+            if copies:
+                next_page = fuller_page(work, at, weighed)
+                cover_candidates(work, at, weighed, next_page)
             at += 1
         if not is_visited(work, slot, next_page):
             mark_visited(work, slot, next_page)
@@ -391,6 +406,7 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
     factor = work.query_scalars[slot, Q_NAV_FACTOR]
     term = work.query_scalars[slot, Q_NAV_TERM]
     integral = work.call[CALL_INTEGRAL] != 0
+    copies = parameters[P_COPY_BYTES] > 0
     for i in range(np.int64(load_u16(address + VECTOR_COUNT_OFFSET))):
         value = exact_value(
             vectors_at + i * vector_bytes, dim, parameters[P_DTYPE], parameters[P_METRIC], integral,
@@ -401,6 +417,10 @@ def _absorb_exact(resident, work, slot, layout, page, address, into_pool):  # ty
             return FAULT_ROW
         if row == counters[N_EXCLUDED_ROW]:
             continue
+        if copies and holds_result(
+            work.top_distances[slot], work.top_rows[slot], counters[N_TOP], value, row
+        ):
+            continue  # read with the other page that has it
         vector_slot = page * capacity + i
         counters[N_TOP] = insert_result(
             work.top_distances[slot], work.top_rows[slot], work.top_slots[slot], counters[N_TOP],
@@ -453,10 +473,12 @@ def _check(resident, work, slot, layout, i):  # type: ignore[no-untyped-def]
     if fault != 0:
         return fault
     capacity = parameters[layout + LAYOUT_CAPACITY]
+    places = capacity  # a page of copies is full
+    if page < parameters[P_PAGE_COUNT] or parameters[P_COPY_BYTES] == 0:
+        places = min(capacity, parameters[P_ROWS] - page * capacity)
     links = (parameters[layout + LAYOUT_REP_SLOTS] - parameters[layout + LAYOUT_LINKS]) // _LINK_BYTES
     return check_counts(
-        work.wanted_addresses[slot, i], min(capacity, parameters[P_ROWS] - page * capacity), links,
-        parameters[layout + LAYOUT_REP_CAPACITY],
+        work.wanted_addresses[slot, i], places, links, parameters[layout + LAYOUT_REP_CAPACITY],
     )  # fmt: skip
 
 
@@ -466,7 +488,8 @@ def _absorb_walked(resident, work, slot, page, address):  # type: ignore[no-unty
     parameters = resident.parameters
     layout = P_PAGE_LAYOUT
     fault = 0
-    _forget_estimates(work, slot, parameters[layout + LAYOUT_CAPACITY], page)
+    if parameters[P_COPY_BYTES] == 0:
+        _forget_estimates(work, slot, parameters[layout + LAYOUT_CAPACITY], page)
     if parameters[P_QUANTISED] != 0:
         _absorb_quantised(resident, work, slot, layout, page, address)
     else:
@@ -485,6 +508,8 @@ def absorb_round(resident, work, slot):  # type: ignore[no-untyped-def]
     walking = counters[N_PHASE] == PHASE_WALK
     layout = P_PAGE_LAYOUT if walking else P_EXACT_LAYOUT
     page_bytes = resident.parameters[layout + LAYOUT_PAGE_BYTES]
+    if resident.parameters[P_COPY_BYTES] > 0:
+        forget_visited(resident, work, slot)
     for i in range(counters[N_WANTED]):
         page = work.wanted[slot, i]
         address = work.wanted_addresses[slot, i]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pageann.explanation import PageOrigin
 from pageann.index.kernels import state
+from pageann.index.kernels.copies import page_of_copy
 from pageann.index.search.explain_estimates import Estimates
 from pageann.index.search.explain_steps import SteppedSearch
 from pageann.index.search.workspace import WorkspaceFacts
@@ -110,6 +111,7 @@ class _Tracer:
         self._work = search.work
         self._counters = search.counters
         segment = search.segment
+        self._resident = segment.resident
         self._parameters = segment.resident.parameters
         self._walked = segment.layouts[segment.walked_file]
         self._estimates = Estimates(segment.resident, search.work)
@@ -162,7 +164,7 @@ class _Tracer:
         if not search.walking:
             origins = self._records()
         else:
-            origins = self._from_pool()
+            origins = self._from_pool(pages)
             ranked = self._parameters[state.P_CODE_BYTES] == 0  # else candidates come first
             for page, found in self._from_frontier(frontier_before).items():
                 if page not in origins or (ranked and found.score < origins[page].score):
@@ -172,17 +174,27 @@ class _Tracer:
             each.pinned = held
         return planned
 
-    def _from_pool(self) -> dict[int, PageTrace]:
-        """By page: the best candidate whose vector is not known."""
+    def _from_pool(self, wanted: list[int]) -> dict[int, PageTrace]:
+        """By page: the best candidate whose vector is not known, nor on a page that is asked for before."""
         found: dict[int, PageTrace] = {}
+        asked_before = {page: place for place, page in enumerate(wanted)}
         for place, (slot, kind, score) in enumerate(self._pool()):
-            page = slot // self._walked.capacity
-            if kind == state.EXACT or page in found:
+            if kind == state.EXACT:
+                continue
+            pages = [page for page in self._pages_of(slot) if page in asked_before]
+            page = min(pages, key=asked_before.__getitem__, default=-1)
+            if page < 0 or page in found:
                 continue
             told = self._told.get(slot) if kind == state.REFINED else None
             told_by = None if told is None else told.page
             found[page] = PageTrace(page, _ORIGINS[kind], told_by, place + 1, score, False)
         return found
+
+    def _pages_of(self, slot: int) -> tuple[int, ...]:
+        """The page of a slot, and the page of copies that has its vector too, if one is known."""
+        other = page_of_copy(self._resident, slot)
+        own = slot // self._walked.capacity
+        return (own,) if other < 0 else (own, other)
 
     def _from_frontier(self, before: int) -> dict[int, PageTrace]:
         """By page: what was taken from the router's ranking since ``before``."""

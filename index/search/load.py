@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pageann.index.search.pin_order import read_pin_order
 from pageann.index.search.pinned import read_pinned
 from pageann.index.search.soundness import (
     check_code_length,
+    check_copy_places,
     check_pages_of_shape,
     check_quantizer,
     check_rep_bytes,
@@ -24,6 +25,7 @@ from pageann.index.search.soundness import (
     sound_fields,
 )
 from pageann.index.segment_files import (
+    COPIES_FILE,
     PAGES_FILE,
     REPS_FILE,
     ROUTER_FILE,
@@ -58,6 +60,8 @@ class Residence:
     pinned_pages: int
     direct_records: bool
     """Exact records are read straight from estimates, without the quantised pages between."""
+    copies: bool = False
+    """It is known which page of copies has a vector too."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,13 @@ class LoadedSegment:
     def direct_io(self) -> bool:
         """Whether all page files are read with O_DIRECT."""
         return all(file.direct for file in self.files.values())
+
+    def without_copies(self) -> LoadedSegment:
+        """The same segment, read as if no vector lay on a second page; it is closed with this one."""
+        parameters = self.resident.parameters.copy()
+        parameters[state.P_COPY_BYTES] = 0
+        resident = self.resident._replace(parameters=parameters, copy_places=_NO_BYTES)
+        return replace(self, resident=resident, residence=replace(self.residence, copies=False))
 
     def close(self) -> None:
         """Close the files."""
@@ -200,6 +211,7 @@ class _Loading:
         self._read_pins()
         self._read_codes()
         self._read_reps()
+        self._read_copies()
         return Resident(parameters=self.parameters, scalars=self.scalars, **self.arrays)
 
     def _describe(self) -> None:
@@ -318,3 +330,15 @@ class _Loading:
             self.scalars[state.S_REP_LOW] = float(bundle.meta["low"])
             self.scalars[state.S_REP_STEP] = float(bundle.meta["step"])
         self.parameters[state.P_REP_BYTES] = code_bytes
+
+    def _read_copies(self) -> None:
+        self.arrays["copy_places"] = _NO_BYTES
+        if not self.residence.copies:
+            return
+        path = self.folder / COPIES_FILE
+        with sound_fields(path), Bundle.open(path) as bundle:
+            check_tag(bundle, self.entry)
+            places = bundle.read("places", self.take)
+            check_copy_places(path, places, self.entry.rows, self.shape)
+        self.arrays["copy_places"] = places
+        self.parameters[state.P_COPY_BYTES] = self.shape.copy_bytes

@@ -15,7 +15,7 @@ from pageann.index.search.ids import IdMap
 from pageann.index.search.load import Residence, start_level
 from pageann.index.search.tuning import LEAST_WIDTH, Tuning
 from pageann.index.search.workspace import WorkspaceFacts
-from pageann.index.segment_files import Shape
+from pageann.index.segment_files import PLACE_SLACK_BYTES, Shape
 from pageann.results import Ledger, LedgerItem
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import format_bytes
@@ -61,7 +61,7 @@ def router_units(groups: int) -> list[int]:
     return units
 
 
-def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> WorkspaceFacts:
+def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool, copies: bool) -> WorkspaceFacts:
     units = router_units(shape.group_count(entry.rows))
     page_bytes = shape.exact_page_bytes if direct else max(shape.page_bytes, shape.exact_page_bytes)
     return WorkspaceFacts(
@@ -71,6 +71,7 @@ def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> 
         quantised=shape.quantised and not direct,
         walks=shape.rep_capacity > 0 and not direct,
         by_margin=code_bytes > 0 and (direct or shape.rep_capacity == 0),
+        copies=copies,
         buffer_bytes=page_bytes,
         groups=units[0],
         start_units=units[start_level(units)],
@@ -83,6 +84,7 @@ class _Option:
 
     code_bytes: int
     direct: bool
+    copies: bool
     fixed: tuple[LedgerItem, ...]
     facts: WorkspaceFacts
 
@@ -95,7 +97,8 @@ def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
     """Ways to open the index, the one that reads least first."""
     arrays: Mapping[str, Any] = entry.meta["arrays"]
     found = []
-    for code_bytes in (*shape.code_bytes, 0):
+    widths = [(width, copies) for width in shape.code_bytes for copies in _copies_or_not(shape)]
+    for code_bytes, copies in (*widths, (0, False)):
         direct = shape.quantised and 8 * code_bytes >= _DIRECT_BITS * entry.dim
         items = [LedgerItem("router", int(arrays["router"]), "coded centroids of page groups")]
         if code_bytes:
@@ -103,14 +106,33 @@ def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
             items.append(LedgerItem("codes", int(arrays["codes"][str(code_bytes)]), note))
         if shape.rep_capacity and not direct:
             items.append(LedgerItem("page codes", int(arrays["reps"]), "tables for the codes on pages"))
-        found.append(_Option(code_bytes, direct, tuple(items), _facts(entry, shape, code_bytes, direct)))
+        if copies:
+            copied = shape.copy_pages * shape.capacity / entry.rows
+            note = f"{shape.copy_bytes} bytes a vector: the second page of {copied:.0%} of them"
+            items.append(LedgerItem("copies", int(arrays["copies"]), note))
+        facts = _facts(entry, shape, code_bytes, direct, copies)
+        found.append(_Option(code_bytes, direct, copies, tuple(items), facts))
     return found
 
 
+def _copies_or_not(shape: Shape) -> tuple[bool, ...]:
+    """With copies of vectors first, where there are any."""
+    return (True, False) if shape.copy_pages else (False,)
+
+
 def residences(entry: SegmentEntry) -> list[Residence]:
-    """The ways to open a segment that differ in recall, finest codes first; nothing is pinned."""
-    found = _options(entry, Shape.from_json(entry.meta["shape"]))
-    return [Residence(option.code_bytes, 0, option.direct) for option in found]
+    """The ways to open a segment that differ in recall, finest codes first; nothing is pinned.
+
+    Which of two pages a vector is read from changes reads, and recall hardly: copies are used where there are
+    any.
+    """
+    shape = Shape.from_json(entry.meta["shape"])
+    found = [
+        option
+        for option in _options(entry, shape)
+        if option.copies or not (shape.copy_pages and option.code_bytes)
+    ]
+    return [Residence(option.code_bytes, 0, option.direct, option.copies) for option in found]
 
 
 def _scratch(
@@ -198,7 +220,7 @@ def _spend(
     widest = tuning.size(entry.rows, entry.rows, shape.group_slots, width)
     scratch = max(scratch, min(scratch + left // processes, workers * option.facts.bytes(1, widest)))
     items.append(LedgerItem("queries in flight", scratch * processes, f"rounds of up to {width} pages{each}"))
-    residence = Residence(option.code_bytes, pinned, option.direct)
+    residence = Residence(option.code_bytes, pinned, option.direct, option.copies)
     return OpenPlan(residence, ids_resident, workers, scratch, width, Ledger(tuple(items), budget))
 
 
@@ -209,7 +231,7 @@ def _pinnable(pages: int, page_bytes: int, left: int) -> int:
 
 
 def predicted_array_bytes(shape: Shape, rows: int, dim: int, rotated: frozenset[str]) -> dict[str, Any]:
-    """Bytes in RAM of what an open index may hold: ``router``, ``reps``, and ``codes`` by width."""
+    """Bytes in RAM of what an open index may hold: ``router``, ``reps``, ``codes`` by width, ``copies``."""
 
     def tables(kind: str, width: int) -> int:
         parts = min(2 * width, dim)
@@ -229,6 +251,7 @@ def predicted_array_bytes(shape: Shape, rows: int, dim: int, rotated: frozenset[
         "codes": {
             str(width): slots * record(width) + LANES + tables("codes", width) for width in shape.code_bytes
         },
+        **({"copies": rows * shape.copy_bytes + PLACE_SLACK_BYTES} if shape.copy_pages else {}),
     }
 
 

@@ -33,22 +33,28 @@ class RecordReader:
     """Reads the page file that holds exact vectors; several threads may read at a time.
 
     Every page is checked before it is used: DamagedIndex names the file and the page. Pages are read
-    in blocks of 1 MiB at most; the file stays with the segment, which closes it.
+    in blocks of 1 MiB at most; the file stays with the segment, which closes it. The ``copy_pages`` behind
+    those of the slots tell nothing that those do not: they are left alone.
     """
 
-    def __init__(self, path: Path, file: OpenedFile, layout: PageLayout, rows: int) -> None:
+    def __init__(
+        self, path: Path, file: OpenedFile, layout: PageLayout, rows: int, copy_pages: int = 0
+    ) -> None:
         self.rows = rows
         self.layout = layout
         self.page_count = -(-rows // layout.capacity)
         self._source = PageSource(path, file, layout.page_bytes, layout.tag)
-        if file.size_bytes != layout.page_offset(self.page_count):
+        if file.size_bytes != layout.page_offset(self.page_count + copy_pages):
             raise self._damaged(f"{file.size_bytes} bytes are not those of {rows:,} vectors")
 
     @classmethod
     def of_segment(cls, segment: LoadedSegment) -> Self:
         """The reader of an open segment."""
         name = VECTORS_FILE if segment.shape.quantised else PAGES_FILE
-        reader = cls(segment.folder / name, segment.files[name], segment.layouts[name], segment.entry.rows)
+        reader = cls(
+            segment.folder / name, segment.files[name], segment.layouts[name], segment.entry.rows,
+            segment.shape.copy_pages,
+        )  # fmt: skip
         if (reader.layout.dim, reader.layout.dtype) != (segment.entry.dim, np.dtype(segment.entry.dtype)):
             raise reader._damaged("its vectors are not those of the manifest")
         return reader

@@ -18,7 +18,7 @@ from pageann.errors import DamagedIndex, InvalidArgument
 from pageann.index.kernels.codes import CODEWORDS
 from pageann.index.kernels.scan import LANES
 from pageann.index.kernels.state import MAX_LEVELS
-from pageann.index.segment_files import PAGES_FILE, Shape, tag_text
+from pageann.index.segment_files import PAGES_FILE, PLACE_SLACK_BYTES, Shape, tag_text
 from pageann.storage.bundle import Bundle
 from pageann.storage.format import PageLayout
 from pageann.storage.manifest import SegmentEntry
@@ -26,6 +26,7 @@ from pageann.types import dtype_code
 
 __all__ = [
     "check_code_length",
+    "check_copy_places",
     "check_pages_of_shape",
     "check_pin_order",
     "check_quantizer",
@@ -35,6 +36,8 @@ __all__ = [
     "check_vector",
     "sound_fields",
 ]
+
+_PLACES_AT_ONCE = 65_536
 
 
 def _contradiction(path: Path, what: str) -> DamagedIndex:
@@ -75,7 +78,8 @@ def check_pages_of_shape(
         expected = _expected_layout(path.name, entry, shape)
     except InvalidArgument as error:
         raise _contradiction(path, f"the manifest's shape is impossible ({error})") from None
-    if layout != expected or page_count != -(-entry.rows // layout.capacity):
+    copy_pages = shape.copy_pages if path.name == PAGES_FILE else 0
+    if layout != expected or page_count != -(-entry.rows // layout.capacity) + copy_pages:
         raise _contradiction(path, "its pages are not those that the manifest tells of")
 
 
@@ -139,6 +143,17 @@ def check_pin_order(path: Path, pages: npt.NDArray[Any], page_count: int) -> Non
     check_vector(path, "pin_order", pages, np.int32, len(pages))
     if len(pages) and not (pages.min() >= 0 and pages.max() < page_count):
         raise _contradiction(path, f"it pins pages that are not among the {page_count}")
+
+
+def check_copy_places(path: Path, places: npt.NDArray[Any], rows: int, shape: Shape) -> None:
+    """DamagedIndex unless each of ``rows`` slots has a number that leads to a page of copies, or is 0."""
+    width = shape.copy_bytes
+    check_vector(path, "places", places, np.uint8, rows * width + PLACE_SLACK_BYTES)
+    for first in range(0, rows, _PLACES_AT_ONCE):
+        stored = places[first * width : min(rows, first + _PLACES_AT_ONCE) * width].reshape(-1, width)
+        numbers = sum(stored[:, byte].astype(np.int64) << (8 * byte) for byte in range(width))
+        if int(np.max(numbers)) > shape.copy_pages:
+            raise _contradiction(path, f"it names a page beyond the {shape.copy_pages} pages of copies")
 
 
 def check_tag(bundle: Bundle, entry: SegmentEntry) -> None:

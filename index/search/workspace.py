@@ -19,6 +19,7 @@ from pageann.index.kernels.state import (
     KEPT_CELLS,
     LAYOUT_PAGE_BYTES,
     P_CODE_BYTES,
+    P_COPY_BYTES,
     P_DIM,
     P_EXACT_LAYOUT,
     P_LEVEL_UNITS,
@@ -74,6 +75,8 @@ class WorkspaceFacts:
     """Whether pages bring codes of their neighbours."""
     by_margin: bool
     """Whether all estimates come from resident codes."""
+    copies: bool
+    """Whether vectors lie on two pages."""
     buffer_bytes: int
     """Bytes of the longest read of a search."""
     groups: int
@@ -96,6 +99,7 @@ class WorkspaceFacts:
             quantised=bool(parameters[P_QUANTISED]),
             walks=bool(parameters[P_REP_BYTES]),
             by_margin=parameters[P_CODE_BYTES] > 0 and not parameters[P_REP_BYTES],
+            copies=bool(parameters[P_COPY_BYTES]),
             buffer_bytes=buffer_bytes,
             groups=int(parameters[P_LEVEL_UNITS]),
             start_units=int(parameters[P_LEVEL_UNITS + int(parameters[P_START_LEVEL])]),
@@ -131,6 +135,8 @@ class WorkspaceFacts:
             "pool_scores": ((slots, pool), np.float32),
             "pool_slots": ((slots, pool), np.int64),
             "pool_states": ((slots, pool), np.uint8),
+            "pool_pages": ((2, pool if self.copies else 0), np.int64),
+            "pool_weights": ((pool if self.copies else 0,), np.float32),
             "top_distances": ((slots, size.k), np.float64),
             "top_rows": ((slots, size.k), np.int64),
             "top_slots": ((slots, size.k), np.int64),

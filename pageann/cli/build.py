@@ -46,6 +46,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--build-memory", metavar="SIZE", help="memory that the build may use (default: 3/4 of what is free)"
     )
     parser.add_argument(
+        "--disk",
+        metavar="SIZE",
+        help="what the index may take on disk, such as 2.5x (times the vectors) or 3GB; what is left of it "
+        "pays for second copies of vectors, which save reads (default: no copies)",
+    )
+    parser.add_argument(
         "--page-bytes", metavar="SIZE", help="4096, 8192, 16384, 32768 or 65536 (default: 4096)"
     )
     parser.add_argument(
@@ -113,6 +119,7 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
             ids=None if arguments.ids is None else read_ids(arguments.ids),
             memory=arguments.memory,
             build_memory=arguments.build_memory,
+            disk=arguments.disk,
             page_bytes=page_bytes,
             seed=arguments.seed,
             threads=arguments.threads,

@@ -32,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--build-memory", metavar="SIZE", help="memory that the build may use (default: 3/4 of what is free)"
     )
+    parser.add_argument("--disk", metavar="SIZE", help="as for `pageann build`")
     parser.add_argument("--page-bytes", metavar="SIZE", help="as for `pageann build`")
     parser.add_argument(
         "--threads", type=positive_int, metavar="N", help="threads (default: the cores allowed)"
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         metric=arguments.metric,
         memory=arguments.memory,
         build_memory=arguments.build_memory,
+        disk=arguments.disk,
         page_bytes=page_bytes,
         threads=arguments.threads,
         column=arguments.column,

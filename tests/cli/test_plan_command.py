@@ -39,6 +39,23 @@ def test_a_plan_names_what_the_build_reports(
     assert plan["usual_units"] == pytest.approx(report.usual_units, rel=0.5)
 
 
+def test_a_plan_within_a_disk_allowance(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--memory", "100KiB", "--disk", "3.5x", "--threads", "1", "--json"]
+    assert main(["plan", str(base), *options]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert main(["build", str(base), str(tmp_path / "index"), *options]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert "copies" in [phase["name"] for phase in plan["phases"]]
+    assert [phase["name"] for phase in plan["phases"]] == [phase["name"] for phase in report["phases"]]
+    assert report["index_bytes"] <= plan["index_bytes"] <= 3.5 * 3000 * 64
+    assert {item["name"]: item["bytes"] for item in plan["ledger"]["items"]}["copies"] == 2 * 3000 + 4
+    assert report["predicted"]["seconds"] == plan["seconds"]
+    assert main(["plan", str(base), "--memory", "100KiB", "--disk", "1x"]) == 2
+    assert capsys.readouterr().err.count("disk=") == 1
+
+
 def test_the_build_tells_what_was_predicted(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

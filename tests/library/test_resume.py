@@ -35,7 +35,7 @@ from tests.library.samples import vectors_of
 from tests.library.test_same_bytes import digests
 from tests.reference.crash_files import RecordingFiles
 
-ROWS = 1100
+ROWS = 2000
 BASE, _ = vectors_of(ROWS, 8, "float32", 3)
 OTHER, _ = vectors_of(ROWS, 8, "float32", 4)
 Progress = Callable[[pageann.Progress], "bool | None"]
@@ -59,7 +59,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def build(
     path: Path, vectors: NDArray[np.float32] = BASE, progress: Progress | None = None, **options: object
 ) -> None:
-    settings = {"memory": "60KiB", "threads": 1, "progress": progress, **options}
+    settings = {"memory": "80KiB", "disk": "8x", "threads": 1, "progress": progress, **options}
     pageann.build(vectors, path, **settings)  # type: ignore[arg-type]
 
 
@@ -182,7 +182,8 @@ def test_the_fraction_stands_where_it_was(tmp_path: Path) -> None:
 
 
 def build_over(files: RecordingFiles, path: Path) -> None:
-    options = BuildOptions(Metric.L2, parse_bytes("60KiB"), 0, None, None, 0, 1, True)
+    disk_bytes = parse_bytes("8x").resolve(BASE.nbytes)
+    options = BuildOptions(Metric.L2, parse_bytes("80KiB"), 0, None, None, 0, 1, True, disk_bytes=disk_bytes)
     build_index(open_vectors(BASE), path, None, options, files=files)
 
 
@@ -208,14 +209,14 @@ def test_an_operation_of_the_disk_that_fails_costs_little(tmp_path: Path, expect
         assert digests(root / "index") == expected, number
 
 
-@pytest.mark.parametrize("change", ["vectors", "seed", "metric", "memory", "ids"])
+@pytest.mark.parametrize("change", ["vectors", "seed", "metric", "memory", "disk", "ids"])
 def test_a_leftover_of_another_build_is_removed_with_a_word(tmp_path: Path, change: str) -> None:
     path = tmp_path / "index"
     with pytest.raises(pageann.BuildCancelled):
         build(path, progress=lambda event: event.phase != "codes")
     changes: dict[str, object] = {
         "vectors": {"vectors": OTHER}, "seed": {"seed": 9}, "metric": {"metric": "ip"},
-        "memory": {"memory": "80KiB"}, "ids": {"ids": np.arange(ROWS) + 5},
+        "memory": {"memory": "120KiB"}, "disk": {"disk": "9x"}, "ids": {"ids": np.arange(ROWS) + 5},
     }[change]  # type: ignore[assignment]  # fmt: skip
     events = events_of(path, **changes)  # type: ignore[arg-type]
     notes = [event.note for event in events if event.note]
@@ -350,7 +351,7 @@ def die(progress):
     seen += 1
     if seen == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-pageann.build(np.load(sys.argv[1]), sys.argv[2], memory="60KiB", threads=1, progress=die)
+pageann.build(np.load(sys.argv[1]), sys.argv[2], memory="80KiB", disk="8x", threads=1, progress=die)
 """
 
 

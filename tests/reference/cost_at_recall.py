@@ -96,21 +96,27 @@ def _enclosing(measure: Any, wanted: float, most: int) -> tuple[dict[str, Any], 
     return low, high
 
 
-def distinct_pages(path: Path, truth: NDArray[Any]) -> dict[str, float]:
-    """Mean distinct pages of the rows of ``truth`` (queries, k), in each file of vectors."""
+def distinct_pages(path: Path, truth: NDArray[Any], vectors: int) -> dict[str, float]:
+    """Mean distinct pages of the rows of ``truth`` (queries, k) of so many, in each file of vectors.
+
+    Each row counts on its own page: pages of copies are left out.
+    """
     found = {}
     for file in (*path.glob("seg-*/pages.bin"), *path.glob("seg-*/vectors.bin")):
         layout, page_count = read_page_file_header(file)
         pages = np.memmap(file, np.uint8, "r").reshape(-1, layout.page_bytes)[1:]
         held = pages[:, layout.rows_offset : layout.rows_offset + layout.capacity * layout.row_bytes]
-        rows = np.ascontiguousarray(held).view(f"<u{layout.row_bytes}").astype(np.int64)
         counts = pages[:, VECTOR_COUNT_OFFSET : VECTOR_COUNT_OFFSET + 2].copy().view("<u2")
+        own = np.cumsum(counts) <= vectors  # pages of copies follow
+        held, counts = held[own], counts[own]
+        rows = np.ascontiguousarray(held).view(f"<u{layout.row_bytes}").astype(np.int64)
         present = np.arange(layout.capacity) < counts
         page_of_row = np.empty(int(counts.sum()), np.int64)
         page_of_row[rows[present]] = np.nonzero(present)[0]
         homes = np.sort(page_of_row[truth], axis=1)
         found[file.name] = round(float((1 + (np.diff(homes, axis=1) != 0).sum(axis=1)).mean()), 3)
         assert len(pages) == page_count
+        assert int(counts.sum()) == vectors
     return found
 
 
@@ -135,8 +141,9 @@ def main() -> None:
     inputs = known_answers(arguments.queries, arguments.truth, arguments.k, arguments.limit)
     with pageann.open(arguments.index, memory=arguments.memory) as index:
         distances = true_distances(index, inputs, arguments.truth)
+        rows = index.rows
         costs = cost_at_recall(index, Question(inputs.queries, distances, arguments.recall))
-    print(json.dumps({**costs, "distinct_pages": distinct_pages(arguments.index, inputs.truth)}))
+    print(json.dumps({**costs, "distinct_pages": distinct_pages(arguments.index, inputs.truth, rows)}))
 
 
 if __name__ == "__main__":

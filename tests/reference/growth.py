@@ -41,7 +41,7 @@ def measured(
     truth = np.load(truth_path)
     with pageann.open(index_path, memory=memory) as index:
         found = cost_at_recall(index, Question(queries, truth["distances"], recall))
-    return {"rows": rows, **found, "distinct": distinct_pages(index_path, truth["ids"])["pages.bin"]}
+    return {"rows": rows, **found, "distinct": distinct_pages(index_path, truth["ids"], rows)["pages.bin"]}
 
 
 def fitted_exponent(runs: list[dict[str, Any]], figure: str) -> float:

@@ -105,6 +105,10 @@ class Segment:
     id_bytes: bytes
     calibration: Mapping[str, Any]
     pin_order: NDArray[np.int32]
+    copies: list[Page]
+    """The pages of copies, which are not among ``pages``."""
+    copy_of_slot: NDArray[np.int64]
+    """Which of them has the vector of each slot too; -1 for none."""
 
     @property
     def shape(self) -> Mapping[str, Any]:
@@ -252,6 +256,7 @@ def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segmen
     """The segment of a manifest's ``entry``; ``files`` are the bytes of its files by name."""
     shape, dim = entry["meta"]["shape"], entry["dim"]
     pages = read_page_file(files["pages.bin"])
+    copies, copy_of_slot = _take_copies(entry, pages, files)
     exact = read_page_file(files["vectors.bin"]) if shape["quantised"] else pages
     _check_shape(shape, pages, exact)
     calibration, pins = revised(files, "calibration.json"), revised(files, "pins.bin")
@@ -266,7 +271,29 @@ def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segmen
         id_bytes=read_page_file(files["ids.bin"]).payload if "ids.bin" in files else b"",
         calibration=json.loads(files.get(calibration, b"{}")),
         pin_order=read_bundle(files.get(pins, files["router.bin"]))[1]["pin_order"],
+        copies=copies,
+        copy_of_slot=copy_of_slot,
     )
+
+
+def _take_copies(
+    entry: Mapping[str, Any], pages: PageFile, files: Mapping[str, bytes]
+) -> tuple[list[Page], NDArray[np.int64]]:
+    """(pages of copies, which are taken off ``pages``, and the one of each slot)."""
+    count, rows = entry["meta"]["shape"].get("copy_pages", 0), entry["rows"]
+    demand(("copies.bin" in files) == (count > 0), "copies.bin is there where there are pages of copies")
+    if not count:
+        return [], np.full(rows, -1)
+    copies = pages.pages[len(pages.pages) - count :]
+    del pages.pages[len(pages.pages) - count :]
+    width = next(width for width in (2, 3, 4) if count < 256**width)
+    meta, arrays = read_bundle(files["copies.bin"])
+    demand(set(meta) == {"tag"} and set(arrays) == {"places"}, "copies.bin holds places")
+    places = arrays["places"]
+    demand(places.shape == (rows * width + 4,) and not places[-4:].any(), "four zeros end the places")
+    numbers = places[:-4].reshape(rows, width).astype(np.int64) @ 256 ** np.arange(width)
+    demand(bool((numbers <= count).all()), "places are of pages of copies")
+    return copies, numbers - 1
 
 
 def revised(files: Mapping[str, bytes], name: str) -> str:

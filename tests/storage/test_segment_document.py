@@ -51,23 +51,27 @@ class Built:
     segment: Segment
 
 
-def build(path: Path, rows: int, dim: int, dtype: str, metric: str, memory: str, ids: Any) -> Built:
+def build(
+    path: Path, rows: int, dim: int, dtype: str, metric: str, memory: str, ids: Any, disk: str | None = None
+) -> Built:
     base, queries = clustered(rows, dim, dtype=dtype, queries=3, seed=5, clusters=20)
-    pageann.build(base, path, metric=metric, memory=memory, ids=ids, threads=1)
+    pageann.build(base, path, metric=metric, memory=memory, ids=ids, disk=disk, threads=1)
     found = read_index(path)
     entry = IndexDirectory(path).current().segments[0]
     files = {name.split("/")[1]: data for name, data in found.files.items()}
     return Built(path, base, queries, ids, entry, read_segment(found.manifest["segments"][0], files))
 
 
-@pytest.fixture(scope="module", params=["plain", "two-tier"])
+@pytest.fixture(scope="module", params=["plain", "copies", "two-tier"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """An index of full pages, and one of quantised pages with the vectors apart."""
+    """Full pages; those with copies of vectors behind them; quantised pages with the vectors apart."""
     path = tmp_path_factory.mktemp("segment") / "index"
     shuffled = np.random.default_rng(3).permutation(700)
     if request.param == "plain":
         numbers = [int(number) * 10**12 - 5 for number in shuffled]
         return build(path, 700, 24, "uint8", "l2", "1MiB", numbers)
+    if request.param == "copies":
+        return build(path, 3000, 24, "uint8", "l2", "100KiB", list(range(10, 3010)), "6x")
     texts = [f"photo-{number}-{'é' * (number % 3)}" for number in shuffled[:300]]
     return build(path, 300, 520, "float32", "cosine", "60%", texts)
 
@@ -90,6 +94,20 @@ def test_ids_are_found_by_row_and_rows_by_id(built: Built) -> None:
     for row in (0, 1, 57, len(built.ids) - 1):
         assert built.segment.row_of_id(built.ids[row]) == row
     assert built.segment.row_of_id("photo" if isinstance(built.ids[0], str) else 7) == -1
+
+
+def test_copies_are_the_vectors_that_their_places_say(built: Built) -> None:
+    segment = built.segment
+    rows, capacity = segment.rows_of_slots(), segment.shape["capacity"]
+    assert len(segment.copies) == segment.shape.get("copy_pages", 0)
+    held = {}
+    for number, page in enumerate(segment.copies):
+        assert len(page.rows) == capacity, "pages of copies are full"
+        assert not len(page.links)
+        assert page.vectors.tobytes() == built.base[page.rows].tobytes()
+        held |= dict.fromkeys(page.rows.tolist(), number)
+    assert len(held) == len(segment.copies) * capacity, "no row is copied twice"
+    assert [held.get(row, -1) for row in rows.tolist()] == segment.copy_of_slot.tolist()
 
 
 def test_quantised_pages_stand_for_their_vectors(built: Built) -> None:
@@ -242,7 +260,8 @@ def test_the_document_names_the_fields_of_the_code() -> None:
 
 def test_what_else_an_index_says_of_itself(built: Built) -> None:
     manifest = read_index(built.path).manifest
-    assert set(manifest["options"]) == keys_of_options()
+    allowance = {"disk_bytes"} if built.segment.copies else set()
+    assert set(manifest["options"]) == keys_of_options() | allowance
     assert set(manifest["segments"][0]["meta"]) == {"shape", "ids", "arrays"}
     assert built.segment.calibration["version"] == 1
     assert set(built.segment.calibration["tunings"]) == {"0", *map(str, built.segment.codes)}

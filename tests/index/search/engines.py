@@ -54,6 +54,14 @@ _TWO_STEPS = {
 }
 KINDS = {
     "codes": Kind(16, "uint8", Metric.L2, Residence(8, 0, False), {"capacity": 16, "code_bytes": (8,)}),
+    "copies": Kind(
+        16, "uint8", Metric.L2, Residence(8, 0, False, True),
+        {"capacity": 16, "code_bytes": (8,), "copy_pages": 30},
+    ),
+    "copies-pinned": Kind(
+        16, "float32", Metric.IP, Residence(8, 9, False, True),
+        {"capacity": 8, "code_bytes": (8,), "copy_pages": 60},
+    ),
     "pinned": Kind(16, "uint8", Metric.L2, Residence(8, 9, False), {"capacity": 16, "code_bytes": (8,)}),
     "walk": Kind(
         12, "float32", Metric.L2, Residence(0, 0, False),

@@ -40,6 +40,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 ORIGINS = {
     "codes": {PageOrigin.CODE, PageOrigin.SHORTFALL},
     "pinned": {PageOrigin.CODE, PageOrigin.SHORTFALL},
+    "copies": {PageOrigin.CODE, PageOrigin.SHORTFALL},
+    "copies-pinned": {PageOrigin.CODE, PageOrigin.SHORTFALL},
     "walk": {PageOrigin.ROUTER, PageOrigin.REPRESENTATIVE},
     "walk-inner-product": {PageOrigin.ROUTER, PageOrigin.REPRESENTATIVE},
     "grouped": {PageOrigin.ROUTER},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pageann.errors import DamagedIndex
 from pageann.index.search.load import Residence, load_segment
-from pageann.index.segment_files import PAGES_FILE, REPS_FILE, ROUTER_FILE, codes_file
+from pageann.index.segment_files import COPIES_FILE, PAGES_FILE, REPS_FILE, ROUTER_FILE, codes_file
 from pageann.storage.bundle import Bundle, BundleWriter
 from pageann.storage.files import OsFiles
 from pageann.storage.format import REP_COUNT_OFFSET
@@ -149,6 +149,29 @@ def test_a_scale_of_too_few_dimensions(two_steps: Sample, tmp_path: Path, name: 
     refuses(two_steps, folder, ROUTER_FILE)
 
 
+def with_place(value: int) -> Callable[[dict[str, Any], Arrays], None]:
+    def change(meta: dict[str, Any], arrays: Arrays) -> None:
+        arrays["places"][2 * 9 : 2 * 10] = np.array([value], "<u2").view(np.uint8)
+
+    return change
+
+
+COPIES = {
+    "one place short": shorter("places", 2),
+    "places of another type": retyped("places", "int8"),
+    "a page behind the last": with_place(31),
+    "of another index": with_meta("tag", "0" * 16),
+}
+
+
+@pytest.mark.parametrize("what", COPIES)
+def test_copies_that_lead_elsewhere(sample_of: Callable[[str], Sample], tmp_path: Path, what: str) -> None:
+    copies = sample_of("copies")
+    folder = copied(copies, tmp_path)
+    rewrite(folder / COPIES_FILE, COPIES[what])
+    refuses(copies, folder, COPIES_FILE)
+
+
 @pytest.mark.parametrize("page", [-1, 44, 2**30])
 def test_pinning_pages_that_do_not_exist(
     sample_of: Callable[[str], Sample], tmp_path: Path, page: int
@@ -197,6 +220,7 @@ def test_a_pinned_page_is_checked_as_one_that_is_read(
     [
         {"capacity": 15}, {"capacity": 0}, {"group_pages": 0}, {"group_pages": 2}, {"page_bytes": 8192},
         {"page_bytes": 1}, {"row_bytes": 8}, {"rep_capacity": 3}, {"link_capacity": 1},
+        {"copy_pages": 1}, {"copy_pages": -1},
     ],
     ids=str,
 )  # fmt: skip

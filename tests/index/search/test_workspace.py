@@ -23,6 +23,7 @@ def test_a_level_has_room_for_its_scores_and_cells(cells: int, start_units: int)
         quantised=False,
         walks=True,
         by_margin=False,
+        copies=False,
         buffer_bytes=4096,
         groups=10**6,
         start_units=start_units,
