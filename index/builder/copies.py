@@ -19,6 +19,7 @@ from pageann.index.builder.parallel import ranges
 from pageann.index.builder.residency import Pace, Residency
 from pageann.index.builder.trees import gather_rows
 from pageann.index.segment_files import Shape
+from pageann.storage.files import Files
 
 __all__ = ["copied_rows", "copy_order", "copy_places"]
 
@@ -38,6 +39,7 @@ def copy_order(
     seed: int,
     threads: int,
     store: Checkpoints,
+    files: Files,
     done: Callable[[int, int], None],
 ) -> Rows:
     """The row on each place of the pages of copies, int32 (copy_pages * capacity,), each at most once.
@@ -51,12 +53,9 @@ def copy_order(
     residency = store.residency
     rows = copied_rows(neighbours, order, shape, seed, residency)
     residency.make_room(4 * len(vectors))
-    copied, lists = (
-        residency.create(store.scratch / name, kind, (len(rows), width))
-        for name, kind, width in zip(
-            _FILES, (vectors.dtype, np.int32), (vectors.shape[1], SWAP_NEIGHBOURS), strict=True
-        )
-    )
+    paths = [store.scratch / name for name in _FILES]
+    copied = residency.create(paths[0], vectors.dtype, (len(rows), vectors.shape[1]))
+    lists = residency.create(paths[1], np.int32, (len(rows), SWAP_NEIGHBOURS))
     pace = Pace(residency, _BLOCK_ROWS)
     numbers = np.full(len(vectors) + 1, -1, np.int32)  # the last is what -1 finds
     numbers[rows] = np.arange(len(rows), dtype=np.int32)
@@ -71,6 +70,9 @@ def copy_order(
         copied, lists, shape.capacity, seed + _COPY_SEED, threads, done, store=store, step="copy-packing"
     )
     found = rows[packing.order]
+    del copied, lists
+    for path in paths:
+        files.unlink(path)
     store.finish("copies", None, {"order": found}, drop=("copy-packing",))
     store.save_if_due()
     return found

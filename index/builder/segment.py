@@ -152,8 +152,9 @@ def build_segment(
     copied = None
     if shape.copy_pages:
         copied = copy_order(
-            navigation.array, neighbours, arrangement.order, shape, seed, threads, store, phase("copies")
-        )
+            navigation.array, neighbours, arrangement.order, shape, seed, threads, store, files,
+            phase("copies"),
+        )  # fmt: skip
     writer = _SegmentWriter(build, folder, files, store, copy, arrangement, copied)
     writer.write_codes(phase("codes"))
     writer.write_pages(neighbours, phase("pages"))

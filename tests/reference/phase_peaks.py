@@ -1,6 +1,7 @@
 """Time, processor time and largest resident set of each phase of a build.
 
     python -m tests.reference.phase_peaks INPUT INDEX [--metric l2] [--memory 30%] [--build-memory 512MiB]
+                                        [--disk 2.5x]
 
 The kernel's high-water mark is read and reset (``/proc/self/clear_refs``) whenever a phase reports progress:
 samples of the resident set miss short peaks.
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--metric", default="l2")
     parser.add_argument("--memory", default="30%")
     parser.add_argument("--build-memory")
+    parser.add_argument("--disk")
     arguments = parser.parse_args()
     peaks: dict[str, int] = {}
     cpu_seconds: dict[str, float] = {}
@@ -56,6 +58,7 @@ def main() -> None:
         metric=arguments.metric,
         memory=arguments.memory,
         build_memory=arguments.build_memory,
+        disk=arguments.disk,
         progress=note,
         replace=True,
     )
