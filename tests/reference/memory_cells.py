@@ -46,6 +46,7 @@ class Vectors:
     metric: str = "l2"
     built_for: tuple[str, ...] = ("30%",)
     ids: bool = False
+    disk: str | None = None
 
     @property
     def raw_bytes(self) -> int:
@@ -55,7 +56,8 @@ class Vectors:
     @property
     def name(self) -> str:
         """For people and folders."""
-        return f"{self.rows}x{self.dim}-{self.dtype}-{self.metric}{'-ids' * self.ids}"
+        suffixes = "-ids" * self.ids + "-copies" * (self.disk is not None)
+        return f"{self.rows}x{self.dim}-{self.dtype}-{self.metric}{suffixes}"
 
 
 GRID = (
@@ -69,6 +71,7 @@ GRID = (
     Vectors(3000, 1536, "float32", "cosine"),
     Vectors(1200, 4096, "float16", "ip", built_for=("100%",)),
     Vectors(5000, 3, "float32", "l2", built_for=("200%",)),
+    Vectors(100_000, 64, "uint8", built_for=("30%", "60%"), disk="3x"),
 )
 SHARES = ("0.1%", "1%", "3%", "10%", "30%", "60%", "100%", "200%")
 
@@ -83,10 +86,13 @@ def build_once(vectors: Vectors, rows: int, share: str, folder: Path) -> Path:
         least = 4 << 20 if rows == _SMALL_ROWS else 0
         memory = max(least, int(float(share.rstrip("%")) / 100 * rows * vectors.raw_bytes / vectors.rows))
         np.save(queries, asked)
+        options: dict[str, Any] = {"metric": vectors.metric, "ids": ids}
+        if rows == vectors.rows:
+            options["disk"] = vectors.disk
         try:
-            pageann.build(base[:rows], path, metric=vectors.metric, memory=memory, ids=ids)
+            pageann.build(base[:rows], path, memory=memory, **options)
         except pageann.BudgetTooSmall as error:
-            pageann.build(base[:rows], path, metric=vectors.metric, memory=error.required_bytes, ids=ids)
+            pageann.build(base[:rows], path, memory=error.required_bytes, **options)
     return path
 
 
