@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
+
+from pageann.errors import FormatTooNew
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -103,5 +106,10 @@ class Shape:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Shape:
-        """Read back :meth:`to_json`."""
+        """Read back :meth:`to_json`; FormatTooNew where there is more to it."""
+        unknown = set(fields) - {each.name for each in dataclass_fields(cls)}
+        if unknown:
+            raise FormatTooNew(
+                f"an index with {', '.join(sorted(unknown))} needs a newer PageANN; upgrade to read it"
+            )
         return cls(**{**fields, "code_bytes": tuple(fields["code_bytes"])})

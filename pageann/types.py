@@ -130,7 +130,7 @@ def parse_bytes(value: str | int | ByteSize, *, option: str = "memory") -> ByteS
         return ByteSize(0, number)
     if unit not in _UNITS:
         raise InvalidArgument(
-            f"{option}={value!r}: unknown unit {match[2]!r}; use KiB, MiB, GiB, KB, MB, GB or %"
+            f"{option}={value!r}: unknown unit {match[2]!r}; use KiB, MiB, GiB, KB, MB, GB, % or x"
         )
     return ByteSize(int(number * _UNITS[unit]), 0.0)
 

@@ -28,6 +28,8 @@ Rows = npt.NDArray[np.int32]
 _COPY_SEED = 7
 """Added to the seed: another partition than that of the pages."""
 _BLOCK_ROWS = 8192
+_CHOICE_ROW_BYTES = 20
+"""What it takes to choose among rows: page, count, chance, and their order."""
 _FILES = ("working-copied", "working-copied-lists")
 
 
@@ -83,6 +85,7 @@ def copied_rows(neighbours: Rows, order: Rows, shape: Shape, seed: int, residenc
 
     Where as many have the same number of them, chance decides, by ``seed``.
     """
+    residency.make_room(_CHOICE_ROW_BYTES * len(order))
     pages = np.empty(len(order) + 1, np.int32)
     pages[order] = np.arange(len(order), dtype=np.int32) // shape.capacity
     pages[-1] = -1

@@ -105,7 +105,6 @@ def _fitted(
         except BudgetTooSmall as error:
             needed.append(error.required_bytes)
         else:
-            finest = opened.residence.code_bytes == max(plan.shape.code_bytes, default=0)
-            if finest and opened.residence.copies == bool(plan.shape.copy_pages):
+            if opened.residence.code_bytes == max(plan.shape.code_bytes, default=0):
                 return plan, 0
     return None, min(needed, default=0)

@@ -21,11 +21,12 @@ import numpy.typing as npt
 from pageann.datasets.base import block_rows_for
 from pageann.datasets.source import VectorSource, open_vectors
 from pageann.index.builder.coding import sample_rows
+from pageann.index.builder.disk_room import DiskRoom, most_id_bytes
 from pageann.index.builder.fitting import fitted_plan, opening_plan
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.needs import Needs, build_budget, build_needs, expected_peak_bytes
 from pageann.index.builder.options import BuildOptions
-from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index, disk_room
+from pageann.index.builder.pipeline import PHASE_WEIGHTS, build_index, checked_ids
 from pageann.index.builder.quantizer import ROUNDS
 from pageann.index.builder.remembered import RememberedPlan, remember_plan
 from pageann.index.machine import resident_bytes
@@ -79,9 +80,11 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     """
     memory_bytes = max(options.memory.resolve(source.bytes), options.least_memory_bytes)
     facts = source.rows, source.dim, source.dtype
-    disk = disk_room(options, source.ids, source.rows)
+    disk = None
+    if options.disk_bytes is not None:
+        disk = DiskRoom(options.disk_bytes, most_id_bytes(checked_ids(source, None), source.rows))
     plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes, disk)
-    needs = build_needs(*facts, plan, memory_bytes, options)
+    needs = build_needs(*facts, plan, memory_bytes, options, disk)
     budget = build_budget(options, needs, source.bytes)
     opened = opening_plan(*facts, options.metric, plan, memory_bytes)
     start_bytes = resident_bytes()

@@ -16,7 +16,7 @@ from pageann.errors import BudgetTooSmall, StorageError
 from pageann.index.builder.arrange import ordering_bytes
 from pageann.index.builder.both_ways import BOTH_WAYS_ROW_BYTES
 from pageann.index.builder.coding import training_bytes
-from pageann.index.builder.disk_room import index_bytes, most_id_bytes
+from pageann.index.builder.disk_room import DiskRoom, index_bytes, most_id_bytes
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.neighbours import LIST_WIDTH
 from pageann.index.builder.options import BuildOptions
@@ -60,9 +60,19 @@ class Needs:
 
 
 def build_needs(
-    rows: int, dim: int, dtype: np.dtype[Any], plan: Plan, memory_bytes: int, options: BuildOptions
+    rows: int,
+    dim: int,
+    dtype: np.dtype[Any],
+    plan: Plan,
+    memory_bytes: int,
+    options: BuildOptions,
+    room: DiskRoom | None = None,
 ) -> Needs:
-    """What building an index of ``rows`` x ``dim`` for ``memory_bytes`` needs."""
+    """What building an index of ``rows`` x ``dim`` for ``memory_bytes`` needs.
+
+    Ids are taken to be row numbers unless ``room`` says what they take.
+    """
+    id_bytes = most_id_bytes(None, rows) if room is None else room.id_bytes
     raw = rows * dim * dtype.itemsize
     converted = options.metric is Metric.COSINE or dtype in (np.dtype(np.int8), np.dtype(np.float16))
     narrow = dtype.itemsize == 1 and options.metric is not Metric.COSINE
@@ -76,7 +86,7 @@ def build_needs(
     buffers = options.threads * min(_THREAD_BYTES, 4 * navigation)
     memory = max(packing, training + 8 * rows, memory_bytes) + buffers + _WINDOW_BYTES
     codes = sum(width + 1 for width in (*shape.code_bytes, shape.rep_bytes)) * rows
-    index = index_bytes(shape, rows, dim, plan.rotate, most_id_bytes(None, rows))
+    index = index_bytes(shape, rows, dim, plan.rotate, id_bytes)
     copies = navigation + (raw if options.metric is Metric.COSINE else 0)
     lists = 3 * _TREE_ROW_BYTES * rows
     edges = shape.page_count(rows) * 4 * (shape.link_capacity + shape.rep_capacity)

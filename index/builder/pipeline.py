@@ -42,7 +42,7 @@ from pageann.storage.manifest import FileEntry, Manifest, SegmentEntry
 from pageann.storage.whole import write_whole
 from pageann.storage.writer import IndexWriter
 
-__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "disk_room", "phase_weights"]
+__all__ = ["PHASE_WEIGHTS", "BuildOptions", "build_index", "checked_ids", "phase_weights"]
 
 PHASE_WEIGHTS = {
     "reading": 1.0,
@@ -79,11 +79,10 @@ class _Build:
     phases: Phases
 
 
-def disk_room(options: BuildOptions, ids: Any, rows: int) -> DiskRoom | None:
-    """What the index may take on disk, with such ids; InvalidData for unusable ones."""
-    if options.disk_bytes is None:
-        return None
-    return DiskRoom(options.disk_bytes, most_id_bytes(None if ids is None else check_ids(ids, rows), rows))
+def checked_ids(source: VectorSource, ids: Any) -> IdValues | None:
+    """``ids``, or those that ``source`` carries; None for row numbers. InvalidData for unusable ones."""
+    given = source.ids if ids is None else ids
+    return None if given is None else check_ids(given, source.rows)
 
 
 def build_index(
@@ -107,10 +106,13 @@ def build_index(
     raw = source.bytes
     memory_bytes = max(options.memory.resolve(raw), options.least_memory_bytes)
     shape = source.rows, source.dim, source.dtype
+    disk = checked = None
     if plan is None:
-        disk = disk_room(options, source.ids if ids is None else ids, source.rows)
+        if options.disk_bytes is not None:  # ids have their share of the disk
+            checked = checked_ids(source, ids)
+            disk = DiskRoom(options.disk_bytes, most_id_bytes(checked, source.rows))
         plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes, disk)
-    needs = build_needs(*shape, plan, memory_bytes, options)
+    needs = build_needs(*shape, plan, memory_bytes, options, disk)
     budget = build_budget(options, needs, raw)
     require_disk(path, needs)
     start_bytes = resident_bytes()
@@ -126,8 +128,8 @@ def build_index(
             phases.start("reading")
             vectors = source.mapped(writer.scratch_path)
             residency.watch(vectors)
-            given = source.ids if ids is None else ids
-            checked = None if given is None else check_ids(given, source.rows)
+            if disk is None:
+                checked = checked_ids(source, ids)
             crc = read_input(vectors, options.metric, source.name, residency)
             report = _build(build, vectors, checked, crc)
     remembered = recall_plan(source, options, memory_bytes)

@@ -60,6 +60,7 @@ _SCALE_BLOCK_BYTES = 8 << 20
 _REP_ERROR_WEIGHT = -1.0
 _WALK_ERROR_WEIGHT = 0.0
 _FINE_BITS = 1.5
+_PLACES_ROW_BYTES = 16
 _EDGE_FILES = ("working-links", "working-representatives")
 
 
@@ -326,6 +327,7 @@ class _SegmentWriter:
                 residency=residency,
             )  # fmt: skip
         if self._copied is not None:
+            residency.make_room(_PLACES_ROW_BYTES * len(order))
             places = copy_places(order, self._copied, build.shape)
             written[COPIES_FILE] = write_copies(self._files, self._folder / COPIES_FILE, places, build.tag)
         pin_order = self._pin_order(heat)

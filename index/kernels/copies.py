@@ -18,7 +18,6 @@ from pageann.index.kernels.state import (
     P_COPY_BYTES,
     P_PAGE_COUNT,
     P_PAGE_LAYOUT,
-    P_PINNED_PAGES,
 )
 from pageann.jit import kernel
 from pageann.storage.memory import load_u32
@@ -47,7 +46,8 @@ def page_of_copy(resident, candidate):  # type: ignore[no-untyped-def]
 def weigh_candidates(resident, work, slot, limit, typical):  # type: ignore[no-untyped-def]
     """Find both pages of the candidates up to ``limit`` and a little beyond; how many those are.
 
-    They are weighed too: 1 up to the limit, less beyond. A candidate on a pinned page needs no other.
+    They are weighed too: 1 up to the limit, less beyond. What is pinned makes no difference: answers, and the
+    recall of an effort, must not depend on it.
     """
     parameters = resident.parameters
     capacity = parameters[P_PAGE_LAYOUT + LAYOUT_CAPACITY]
@@ -67,9 +67,7 @@ def weigh_candidates(resident, work, slot, limit, typical):  # type: ignore[no-u
         weights[i] = np.float32(1) - beyond
         page = slots[i] // capacity
         pages[0, i] = page
-        pages[1, i] = -1
-        if parameters[P_PINNED_PAGES] == 0 or resident.pin_index[page] < 0:
-            pages[1, i] = page_of_copy(resident, slots[i])
+        pages[1, i] = page_of_copy(resident, slots[i])
     return count
 
 

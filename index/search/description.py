@@ -51,7 +51,7 @@ def describe_index(
             "code_bytes": plan.residence.code_bytes,
             "pinned_pages": plan.residence.pinned_pages,
             "direct_records": plan.residence.direct_records,
-            "copies": plan.residence.copies,
+            "copies": bool(plan.residence.code_bytes and shape.copy_pages),
             "ids": plan.ids_resident,
         },
         "ledger": plan.ledger.to_dict(),

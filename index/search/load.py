@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,6 @@ class Residence:
     pinned_pages: int
     direct_records: bool
     """Exact records are read straight from estimates, without the quantised pages between."""
-    copies: bool = False
-    """It is known which page of copies has a vector too."""
 
 
 @dataclass(slots=True)
@@ -89,13 +87,6 @@ class LoadedSegment:
     def direct_io(self) -> bool:
         """Whether all page files are read with O_DIRECT."""
         return all(file.direct for file in self.files.values())
-
-    def without_copies(self) -> LoadedSegment:
-        """The same segment, read as if no vector lay on a second page; it is closed with this one."""
-        parameters = self.resident.parameters.copy()
-        parameters[state.P_COPY_BYTES] = 0
-        resident = self.resident._replace(parameters=parameters, copy_places=_NO_BYTES)
-        return replace(self, resident=resident, residence=replace(self.residence, copies=False))
 
     def close(self) -> None:
         """Close the files."""
@@ -333,7 +324,7 @@ class _Loading:
 
     def _read_copies(self) -> None:
         self.arrays["copy_places"] = _NO_BYTES
-        if not self.residence.copies:
+        if not self.residence.code_bytes or not self.shape.copy_pages:
             return
         path = self.folder / COPIES_FILE
         with sound_fields(path), Bundle.open(path) as bundle:

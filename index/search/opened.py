@@ -344,13 +344,10 @@ class OpenedIndex:
             return explain_query(self._segment, self._ids, records, asked, self._threads)
 
     def stepped(self, call: CallPlan) -> SteppedSearch:
-        """What searches for queries of a k-nearest call step by step; the caller closes it.
-
-        Each vector is read from its own page, whatever is pinned, also where copies would save reads.
-        """
+        """What searches for queries of a k-nearest call step by step; the caller closes it."""
         from pageann.index.search.explain_steps import SteppedSearch
 
-        return SteppedSearch(self._segment.without_copies(), self._options(call, call.k)[0])
+        return SteppedSearch(self._segment, self._options(call, call.k)[0])
 
     @property
     def page_count(self) -> int:

@@ -69,9 +69,8 @@ class _Visits:
 
     def reads(self, order: Order) -> npt.NDArray[np.int64]:
         """Pages that each query held back reads while the first of ``order`` are pinned."""
-        pins = np.zeros(len(self.order), np.bool_)
-        pins[order[: self.pinned]] = True
-        return np.array([np.count_nonzero(~pins[pages]) for pages in self.held_back], np.int64)
+        pins = np.sort(order[: self.pinned])  # pages of copies are never among them
+        return np.array([np.isin(pages, pins, invert=True).sum() for pages in self.held_back], np.int64)
 
 
 def optimize_index(

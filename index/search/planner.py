@@ -61,7 +61,7 @@ def router_units(groups: int) -> list[int]:
     return units
 
 
-def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool, copies: bool) -> WorkspaceFacts:
+def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> WorkspaceFacts:
     units = router_units(shape.group_count(entry.rows))
     page_bytes = shape.exact_page_bytes if direct else max(shape.page_bytes, shape.exact_page_bytes)
     return WorkspaceFacts(
@@ -71,7 +71,7 @@ def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool, cop
         quantised=shape.quantised and not direct,
         walks=shape.rep_capacity > 0 and not direct,
         by_margin=code_bytes > 0 and (direct or shape.rep_capacity == 0),
-        copies=copies,
+        copies=code_bytes > 0 and shape.copy_pages > 0,
         buffer_bytes=page_bytes,
         groups=units[0],
         start_units=units[start_level(units)],
@@ -84,7 +84,6 @@ class _Option:
 
     code_bytes: int
     direct: bool
-    copies: bool
     fixed: tuple[LedgerItem, ...]
     facts: WorkspaceFacts
 
@@ -97,8 +96,7 @@ def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
     """Ways to open the index, the one that reads least first."""
     arrays: Mapping[str, Any] = entry.meta["arrays"]
     found = []
-    widths = [(width, copies) for width in shape.code_bytes for copies in _copies_or_not(shape)]
-    for code_bytes, copies in (*widths, (0, False)):
+    for code_bytes in (*shape.code_bytes, 0):
         direct = shape.quantised and 8 * code_bytes >= _DIRECT_BITS * entry.dim
         items = [LedgerItem("router", int(arrays["router"]), "coded centroids of page groups")]
         if code_bytes:
@@ -106,33 +104,18 @@ def _options(entry: SegmentEntry, shape: Shape) -> list[_Option]:
             items.append(LedgerItem("codes", int(arrays["codes"][str(code_bytes)]), note))
         if shape.rep_capacity and not direct:
             items.append(LedgerItem("page codes", int(arrays["reps"]), "tables for the codes on pages"))
-        if copies:
+        if code_bytes and shape.copy_pages:
             copied = shape.copy_pages * shape.capacity / entry.rows
             note = f"{shape.copy_bytes} bytes a vector: the second page of {copied:.0%} of them"
             items.append(LedgerItem("copies", int(arrays["copies"]), note))
-        facts = _facts(entry, shape, code_bytes, direct, copies)
-        found.append(_Option(code_bytes, direct, copies, tuple(items), facts))
+        found.append(_Option(code_bytes, direct, tuple(items), _facts(entry, shape, code_bytes, direct)))
     return found
 
 
-def _copies_or_not(shape: Shape) -> tuple[bool, ...]:
-    """With copies of vectors first, where there are any."""
-    return (True, False) if shape.copy_pages else (False,)
-
-
 def residences(entry: SegmentEntry) -> list[Residence]:
-    """The ways to open a segment that differ in recall, finest codes first; nothing is pinned.
-
-    Which of two pages a vector is read from changes reads, and recall hardly: copies are used where there are
-    any.
-    """
-    shape = Shape.from_json(entry.meta["shape"])
-    found = [
-        option
-        for option in _options(entry, shape)
-        if option.copies or not (shape.copy_pages and option.code_bytes)
-    ]
-    return [Residence(option.code_bytes, 0, option.direct, option.copies) for option in found]
+    """The ways to open a segment that differ in recall, finest codes first; nothing is pinned."""
+    found = _options(entry, Shape.from_json(entry.meta["shape"]))
+    return [Residence(option.code_bytes, 0, option.direct) for option in found]
 
 
 def _scratch(
@@ -220,7 +203,7 @@ def _spend(
     widest = tuning.size(entry.rows, entry.rows, shape.group_slots, width)
     scratch = max(scratch, min(scratch + left // processes, workers * option.facts.bytes(1, widest)))
     items.append(LedgerItem("queries in flight", scratch * processes, f"rounds of up to {width} pages{each}"))
-    residence = Residence(option.code_bytes, pinned, option.direct, option.copies)
+    residence = Residence(option.code_bytes, pinned, option.direct)
     return OpenPlan(residence, ids_resident, workers, scratch, width, Ledger(tuple(items), budget))
 
 

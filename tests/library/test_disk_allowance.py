@@ -58,7 +58,7 @@ def test_no_index_is_larger_than_allowed(tmp_path: Path, kind: str, times: float
     disk = allowed if times > 3 else f"{times}x"
     report = pageann.build(BASE, tmp_path / "index", memory=MEMORY, disk=disk, ids=ids_of(kind), threads=2)
     assert report.index_bytes < index_bytes(tmp_path / "index") <= allowed
-    assert report.index_bytes > min(allowed, 2.3 * BASE.nbytes) - 0.1 * BASE.nbytes, "and makes use of it"
+    assert report.index_bytes > min(allowed, 2.3 * BASE.nbytes) - 0.12 * BASE.nbytes, "and makes use of it"
 
 
 def test_an_allowance_that_is_too_small_names_one_that_works(tmp_path: Path) -> None:
@@ -100,23 +100,36 @@ def test_what_is_spent_on_copies_is_said(built: Path) -> None:
     assert plan.index_bytes >= found["index_bytes"]
 
 
-def test_less_memory_does_without_copies_and_reads_more(built: Path) -> None:
-    """With the same codes in memory: only the places of copies are given up."""
-    found = {}
-    for percent in range(35, 20, -1):
-        with pageann.open(built, memory=f"{percent}%", threads=2) as index:
+def test_less_memory_has_narrower_codes_and_copies_still(built: Path) -> None:
+    """So that the recall of an effort is what was measured: with copies."""
+    seen = set()
+    for percent in range(35, 4, -2):
+        try:
+            index = pageann.open(built, memory=f"{percent}%", threads=2)
+        except pageann.BudgetTooSmall:
+            break
+        with index:
             resident = index.describe()["resident"]
             assert index.ledger.total <= index.ledger.budget_bytes
             assert resident["copies"] == ("copies" in {item.name for item in index.ledger.items})
+            assert resident["copies"] == (resident["code_bytes"] > 0)
+            seen.add(resident["code_bytes"])
             exact = index.search(QUERIES, 10, exact=True)
-            asked = index.search(QUERIES, 10, effort=20)
-        recall = float((asked.distances <= exact.distances[:, -1:] + 1e-6).mean())
-        found[resident["code_bytes"], resident["copies"]] = recall, float(measured(asked).reads.mean())
-    widest = max(width for width, _ in found)
-    (recall, reads), (own_recall, own_reads) = found[widest, True], found[widest, False]
-    assert own_recall > 0.9
-    assert recall > own_recall - 0.01
-    assert reads < 0.95 * own_reads
+            asked = index.search(QUERIES, 10, recall=0.95)
+        assert (asked.distances <= exact.distances[:, -1:] + 1e-6).mean() > 0.93
+    assert len(seen) >= 3
+
+
+@pytest.mark.parametrize("effort", [3, 20])
+def test_answers_do_not_depend_on_what_is_pinned(built: Path, effort: int) -> None:
+    found, pinned = [], set()
+    for memory in (MEMORY, "60%", "100%"):
+        with pageann.open(built, memory=memory, threads=2) as index:
+            pinned.add(index.describe()["resident"]["pinned_pages"])
+            found.append(index.search(QUERIES, 10, effort=effort))
+    assert len(pinned) == 3
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.ids, found[0].ids)
 
 
 def test_copies_are_no_further_vectors(built: Path, tmp_path: Path) -> None:
@@ -135,29 +148,41 @@ def test_copies_are_no_further_vectors(built: Path, tmp_path: Path) -> None:
     assert health.data.duplicate_rows == ROWS - len(np.unique(BASE, axis=0))
 
 
-def test_a_query_over_copies_is_explained(built: Path) -> None:
-    with pageann.open(built, threads=2) as index:
+@pytest.mark.parametrize("memory", [MEMORY, "80%"])
+def test_a_query_over_copies_is_explained(built: Path, memory: str) -> None:
+    """Also where pages are pinned, which are not asked for because they are."""
+    with pageann.open(built, memory=memory, threads=2) as index:
         own_pages = index.describe()["layout"]["page_count"]
         seen = 0
-        for query in QUERIES[:20]:
-            told = index.explain(query, 10, truth=True)
+        for query in QUERIES:
+            told = index.explain(query, 10, truth=bool(seen < 20))
             found = index.search(query[None], 10)
             assert list(told.ids) == found.ids[0].tolist()
             seen += sum(page.page >= own_pages for each in told.rounds for page in each.pages)
     assert seen > 0
 
 
-def test_pins_are_chosen_as_if_there_were_no_copies(path: Path) -> None:
+def test_pages_of_copies_are_never_pinned_and_their_reads_are_counted(path: Path) -> None:
     log = np.repeat(QUERIES[:30], 10, axis=0)
-    reads = []
+    found = []
     for _ in range(2):
         with pageann.open(path, memory="60%", threads=2) as index:
-            assert index.describe()["resident"]["copies"]
-            reads.append(measured(index.search(log, 10)).reads.mean())
-        if len(reads) == 1:
+            found.append(index.search(log, 10))
+        if len(found) == 1:
             report = pageann.optimize(path, log, memory="60%", threads=2)
+            assert index_bytes(path) <= int(2.6 * BASE.nbytes)
     assert report.published
-    assert reads[1] < reads[0] < report.reads_before
+    before, after = (measured(each).reads.mean() for each in found)
+    assert report.reads_before == pytest.approx(before, rel=0.02)
+    assert before - after >= report.saved_low > 0
+    np.testing.assert_array_equal(found[0].ids, found[1].ids)
+
+
+def test_ids_that_can_be_read_once(tmp_path: Path) -> None:
+    names = [f"name {number}" for number in range(ROWS)]
+    pageann.build(BASE, tmp_path / "index", memory=MEMORY, disk=DISK, ids=iter(names), threads=2)
+    with pageann.open(tmp_path / "index", threads=2) as index:
+        assert index.search(BASE[5:6], 1).ids.tolist() == [["name 5"]]
 
 
 @pytest.mark.parametrize("file", ["copies.bin", "pages.bin"])

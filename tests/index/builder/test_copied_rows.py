@@ -76,7 +76,6 @@ def test_what_disk_is_left_pays_for_copies(rows: int, dim: int, dtype: str, shar
         assert size <= room.bytes
         if plan.shape.copy_pages:
             opened = opening_plan(*facts, plan, int(share * raw))
-            assert opened.residence.copies
             assert "copies" in {item.name for item in opened.ledger.items}
             full = rows // plan.shape.capacity
             assert plan.shape.copy_pages == full or size > room.bytes - 2 * plan.shape.page_bytes - 2 * rows
@@ -89,3 +88,17 @@ def test_where_nothing_is_read_nothing_is_copied() -> None:
     facts = 30_000, 24, np.dtype(np.uint8), Metric.L2
     room = DiskRoom(9 * 30_000 * 24, most_id_bytes(None, 30_000))
     assert fitted_plan(*facts, 3 * 30_000 * 24, None, room).shape.copy_pages == 0
+
+
+def test_the_last_bytes_of_an_allowance_are_no_trap() -> None:
+    """Whatever is left when pages of copies are full, the index that was planned fits."""
+    facts = 20_000, 32, np.dtype(np.float32), Metric.L2
+    id_bytes = most_id_bytes(None, 20_000)
+    memory = int(0.3 * 20_000 * 128)
+    plan = fitted_plan(*facts, memory, None, DiskRoom(2 * 20_000 * 128, id_bytes))
+    size = index_bytes(plan.shape, 20_000, 32, plan.rotate, id_bytes)
+    for spare in (*range(-9, 10), 4080, 4095):
+        room = DiskRoom(size + spare, id_bytes)
+        found = fitted_plan(*facts, memory, None, room)
+        assert index_bytes(found.shape, 20_000, 32, found.rotate, id_bytes) <= room.bytes
+        assert found.shape.copy_pages == plan.shape.copy_pages - (spare < 0)

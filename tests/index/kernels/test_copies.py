@@ -25,7 +25,7 @@ from pageann.index.kernels.copies import (
 from pageann.index.kernels.state import Resident, Work
 from pageann.index.search.load import LoadedSegment
 from pageann.index.search.workspace import Workspace, WorkspaceSize
-from tests.index.search.engines import Sample, build_sample
+from tests.index.search.engines import Sample, build_sample, without_copies
 
 SLOT = 1
 ROWS, CAPACITY = 700, 16
@@ -85,7 +85,7 @@ def test_places_of_any_width(opened: LoadedSegment, width: int, highest: int) ->
     pages[pages < OWN_PAGES] = -1
     resident = placed(opened.resident, pages, width)
     assert [page_of_copy(resident, slot) for slot in range(ROWS)] == pages.tolist()
-    assert page_of_copy(opened.without_copies().resident, 3) == -1
+    assert page_of_copy(without_copies(opened).resident, 3) == -1
 
 
 def twin_weights(work: Work, resident: Resident, limit: float, typical: float) -> NDArray[np.float64]:
@@ -127,20 +127,6 @@ def test_the_page_with_more_of_the_candidates_is_chosen(opened: LoadedSegment, w
         np.testing.assert_allclose(work.pool_weights[at:last], left[at:], rtol=1e-5)
     assert not left.any()
     assert chosen_others > 0
-
-
-def test_a_vector_on_a_pinned_page_needs_no_other(opened: LoadedSegment, work: Work) -> None:
-    fill(work, np.random.default_rng(1), exact_share=0)
-    pin_index = np.full(OWN_PAGES, -1, np.int32)
-    pin_index[3] = 0
-    parameters = opened.resident.parameters.copy()
-    parameters[state.P_PINNED_PAGES] = 1
-    resident = opened.resident._replace(parameters=parameters, pin_index=pin_index)
-    last = weigh_candidates(resident, work, SLOT, np.float32(np.inf), np.float32(1))
-    pinned = work.pool_slots[SLOT, :last] // CAPACITY == 3
-    assert pinned.any()
-    assert (work.pool_pages[1, :last][pinned] == -1).all()
-    assert (work.pool_pages[1, :last][~pinned] >= OWN_PAGES).any()
 
 
 @pytest.mark.parametrize("seed", range(4))

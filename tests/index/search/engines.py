@@ -55,11 +55,11 @@ _TWO_STEPS = {
 KINDS = {
     "codes": Kind(16, "uint8", Metric.L2, Residence(8, 0, False), {"capacity": 16, "code_bytes": (8,)}),
     "copies": Kind(
-        16, "uint8", Metric.L2, Residence(8, 0, False, True),
+        16, "uint8", Metric.L2, Residence(8, 0, False),
         {"capacity": 16, "code_bytes": (8,), "copy_pages": 30},
     ),
     "copies-pinned": Kind(
-        16, "float32", Metric.IP, Residence(8, 9, False, True),
+        16, "float32", Metric.IP, Residence(8, 9, False),
         {"capacity": 8, "code_bytes": (8,), "copy_pages": 60},
     ),
     "pinned": Kind(16, "uint8", Metric.L2, Residence(8, 9, False), {"capacity": 16, "code_bytes": (8,)}),
@@ -132,6 +132,13 @@ def build_sample(name: str, folder: Path) -> Sample:
     return Sample(
         name, build_small(folder / name, vectors, kind.metric, small_shape(kind.dim, **kind.shape)), queries
     )
+
+
+def without_copies(segment: LoadedSegment) -> LoadedSegment:
+    """The same segment, read as if no vector lay on a second page; it is closed with this one."""
+    parameters = segment.resident.parameters.copy()
+    parameters[state.P_COPY_BYTES] = 0
+    return replace(segment, resident=segment.resident._replace(parameters=parameters))
 
 
 @contextmanager

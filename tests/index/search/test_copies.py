@@ -18,10 +18,10 @@ from pageann.index.kernels import state
 from pageann.index.search.answers import Answers
 from pageann.index.search.load import LoadedSegment
 from pageann.types import Metric
-from tests.index.search.engines import KINDS, ROWS, Sample, running
+from tests.index.search.engines import KINDS, ROWS, Sample, running, without_copies
 from tests.reference.small_segment import build_small, small_shape
 
-COPIED = [name for name, kind in KINDS.items() if kind.residence.copies]
+COPIED = [name for name, kind in KINDS.items() if "copy_pages" in kind.shape]
 
 
 @pytest.fixture(params=COPIED)
@@ -58,7 +58,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
 def test_reads_are_saved_at_the_same_recall(larger: Sample) -> None:
     segment = larger.load()
     found = {}
-    for name, each in (("own", segment.without_copies()), ("either", segment)):
+    for name, each in (("own", without_copies(segment)), ("either", segment)):
         answers = answers_of(each, larger, effort=30, scan_groups=200, cells=64, width=16)
         kth = np.sort(larger.distances, axis=1)[:, 9:10]
         found[name] = (

@@ -70,7 +70,7 @@ def test_distances_are_those_of_the_stored_vectors(
     assert all(len(set(rows)) == 10 for rows in answers.rows.tolist())
     own = answers.slots < ROWS  # the others were read from pages of copies
     np.testing.assert_array_equal(sample.small.built.order[answers.slots[own]], answers.rows[own])
-    assert own.all() == (not sample.kind.residence.copies)
+    assert own.all() == ("copy_pages" not in sample.kind.shape)
 
 
 def test_a_search_of_everything_is_exact(sample: Sample, opened: LoadedSegment, driver: str) -> None:

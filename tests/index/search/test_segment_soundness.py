@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pageann.errors import DamagedIndex
+from pageann.errors import DamagedIndex, FormatTooNew
 from pageann.index.search.load import Residence, load_segment
 from pageann.index.segment_files import COPIES_FILE, PAGES_FILE, REPS_FILE, ROUTER_FILE, codes_file
 from pageann.storage.bundle import Bundle, BundleWriter
@@ -213,6 +213,13 @@ def test_a_pinned_page_is_checked_as_one_that_is_read(
     with pytest.raises(DamagedIndex, match=f"page {page} is damaged") as caught:
         pinned.load(folder)
     assert (caught.value.file, caught.value.page) == (str(folder / PAGES_FILE), page)
+
+
+def test_a_shape_with_more_to_it_is_of_a_newer_version(codes: Sample) -> None:
+    entry = codes.small.entry
+    meta = {**entry.meta, "shape": {**entry.meta["shape"], "mirrored": True}}
+    with pytest.raises(FormatTooNew, match="mirrored needs a newer PageANN; upgrade to read it"):
+        load_segment(codes.small.folder, replace(entry, meta=meta), codes.kind.residence)
 
 
 @pytest.mark.parametrize(
