@@ -162,32 +162,33 @@ def write_pages(
     """
     row_type = "<u4" if layout.row_bytes == 4 else "<u8"
     pace = Pace(residency, _GATHERED_ROWS)
-    parts = [order] if copied is None else [order, copied]
-    page_count = sum(-(-len(part) // layout.capacity) for part in parts)
+    blocks = [(order, *block) for block in ranges(-(-len(order) // layout.capacity), _BLOCK_PAGES)]
+    if copied is not None:
+        blocks += [(copied, *block) for block in ranges(-(-len(copied) // layout.capacity), _BLOCK_PAGES)]
+    page_count = sum(last - first for _, first, last in blocks)
     finished = 0
     with PageFileWriter(files, path, layout) as writer:
-        for part in parts:
-            for first, last in ranges(-(-len(part) // layout.capacity), _BLOCK_PAGES):
-                members = part[first * layout.capacity : last * layout.capacity]
-                padding = (last - first) * layout.capacity - len(members)
-                pages = np.zeros((last - first, layout.page_bytes), np.uint8)
-                stored = np.zeros((len(members) + padding, layout.vector_bytes), np.uint8)
-                for low, high in pace.runs(0, len(members)):
-                    stored[low:high] = vectors(members[low:high]).view(np.uint8).reshape(high - low, -1)
-                _put(pages, layout.vectors_offset, stored)
-                numbers = members if rows_of is None else rows_of[members]
-                numbers = np.concatenate([numbers.astype(row_type), np.zeros(padding, row_type)])
-                _put(pages, layout.rows_offset, numbers)
-                counts = np.full(last - first, layout.capacity)
-                counts[-1] -= padding
-                _put_u16(pages, VECTOR_COUNT_OFFSET, counts)
-                if links is not None and part is order:
-                    _put_links(pages, layout, links(first, last), rep_codes)
-                writer.append(pages)
-                if residency is not None:
-                    residency.check()
-                finished += last - first
-                if done is not None:
-                    done(finished, page_count)
+        for vectors_of, first, last in blocks:
+            members = vectors_of[first * layout.capacity : last * layout.capacity]
+            padding = (last - first) * layout.capacity - len(members)
+            pages = np.zeros((last - first, layout.page_bytes), np.uint8)
+            stored = np.zeros((len(members) + padding, layout.vector_bytes), np.uint8)
+            for low, high in pace.runs(0, len(members)):
+                stored[low:high] = vectors(members[low:high]).view(np.uint8).reshape(high - low, -1)
+            _put(pages, layout.vectors_offset, stored)
+            numbers = members if rows_of is None else rows_of[members]
+            numbers = np.concatenate([numbers.astype(row_type), np.zeros(padding, row_type)])
+            _put(pages, layout.rows_offset, numbers)
+            counts = np.full(last - first, layout.capacity)
+            counts[-1] -= padding
+            _put_u16(pages, VECTOR_COUNT_OFFSET, counts)
+            if links is not None and vectors_of is order:
+                _put_links(pages, layout, links(first, last), rep_codes)
+            writer.append(pages)
+            if residency is not None:
+                residency.check()
+            finished += last - first
+            if done is not None:
+                done(finished, page_count)
         size, checksum = writer.close()
     return FileEntry(size, checksum)
