@@ -61,6 +61,7 @@ _REP_ERROR_WEIGHT = -1.0
 _WALK_ERROR_WEIGHT = 0.0
 _FINE_BITS = 1.5
 _PLACES_ROW_BYTES = 16
+"""What it takes to say where copies are, while that is written."""
 _EDGE_FILES = ("working-links", "working-representatives")
 
 

@@ -58,6 +58,8 @@ def test_no_index_is_larger_than_allowed(tmp_path: Path, kind: str, times: float
     disk = allowed if times > 3 else f"{times}x"
     report = pageann.build(BASE, tmp_path / "index", memory=MEMORY, disk=disk, ids=ids_of(kind), threads=2)
     assert report.index_bytes < index_bytes(tmp_path / "index") <= allowed
+    assert report.predicted is not None
+    assert report.index_bytes <= report.predicted.index_bytes <= allowed, "ids are foreseen too"
     assert report.index_bytes > min(allowed, 2.3 * BASE.nbytes) - 0.12 * BASE.nbytes, "and makes use of it"
 
 
@@ -80,6 +82,8 @@ def test_an_allowance_that_is_no_size(tmp_path: Path, wrong: str) -> None:
 
 
 def test_a_multiple_is_of_the_vectors() -> None:
+    with pytest.raises(pageann.InvalidArgument, match=r"disk='2.5 times': unknown unit 'times'; .* % or x$"):
+        parse_bytes("2.5 times", option="disk")
     assert parse_bytes("2.5x", option="disk").resolve(1000) == 2500
     assert parse_bytes("250%", option="disk").resolve(1000) == 2500
 
@@ -176,6 +180,8 @@ def test_pages_of_copies_are_never_pinned_and_their_reads_are_counted(path: Path
     assert report.reads_before == pytest.approx(before, rel=0.02)
     assert before - after >= report.saved_low > 0
     np.testing.assert_array_equal(found[0].ids, found[1].ids)
+    pageann.tune(path, QUERIES, threads=2)
+    assert index_bytes(path) <= int(2.6 * BASE.nbytes)
 
 
 def test_ids_that_can_be_read_once(tmp_path: Path) -> None:
