@@ -12,6 +12,7 @@ from pageann.index.builder.copies import copied_rows, copy_places
 from pageann.index.builder.disk_room import DiskRoom, index_bytes, most_id_bytes
 from pageann.index.builder.fitting import fitted_plan, opening_plan
 from pageann.index.builder.residency import Residency
+from pageann.index.search.planner import predicted_array_bytes
 from pageann.index.segment_files import place_bytes
 from pageann.types import Metric
 from tests.reference.small_segment import build_small, small_shape
@@ -102,3 +103,12 @@ def test_the_last_bytes_of_an_allowance_are_no_trap() -> None:
         found = fitted_plan(*facts, memory, None, room)
         assert index_bytes(found.shape, 20_000, 32, found.rotate, id_bytes) <= room.bytes
         assert found.shape.copy_pages == plan.shape.copy_pages - (spare < 0)
+
+
+def test_an_order_of_pins_that_comes_later_has_its_place() -> None:
+    rows = 10_000_000
+    shape = small_shape(128, capacity=30, code_bytes=(30,))
+    pages = -(-rows // 30)
+    arrays = predicted_array_bytes(shape, rows, 128, frozenset())
+    built = (1 + pages) * 4096 + arrays["router"] + 4 * pages + arrays["codes"]["30"]
+    assert index_bytes(shape, rows, 128, frozenset(), 0) - built >= 4 * pages
