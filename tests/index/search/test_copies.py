@@ -15,7 +15,9 @@ import pytest
 
 from pageann.datasets.synthetic import clustered
 from pageann.index.kernels import state
+from pageann.index.kernels.copies import page_of_copy
 from pageann.index.search.answers import Answers
+from pageann.index.search.explain_steps import SteppedSearch
 from pageann.index.search.load import LoadedSegment
 from pageann.types import Metric
 from tests.index.search.engines import KINDS, ROWS, Sample, running, without_copies
@@ -111,3 +113,22 @@ def test_a_search_of_all_rows_reads_no_copy(sample: Sample, opened: LoadedSegmen
     assert (answers.slots < ROWS).all()
     expected = np.sort(sample.distances, axis=1)[:, :25]
     np.testing.assert_allclose(answers.distances, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_no_vector_is_known_and_estimated(sample: Sample, opened: LoadedSegment) -> None:
+    capacity = opened.shape.capacity
+    rounds = 0
+    with SteppedSearch(opened, sample.options(first_width=3, next_width=3)) as search:
+        for query in sample.asked:
+            search.start(query)
+            asked: set[int] = set()
+            while not search.done:
+                asked |= set(search.wanted.tolist())
+                search.read()
+                search.absorb()
+                rounds += 1
+                count = search.counters[state.N_POOL]
+                is_open = search.work.pool_states[0, :count] != state.EXACT
+                for slot in search.work.pool_slots[0, :count][is_open].tolist():
+                    assert not asked & {slot // capacity, page_of_copy(opened.resident, slot)}
+    assert rounds > len(sample.asked)
