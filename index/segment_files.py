@@ -8,6 +8,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from pageann.errors import FormatTooNew
+from pageann.index.code_families import Family
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -78,6 +79,8 @@ class Shape:
     row_bytes: int
     copy_pages: int = 0
     """Full pages behind those of the slots, in the same file, with vectors once more."""
+    code_family: Family = Family.PQ4
+    """Of the codes kept for all vectors."""
 
     @property
     def copy_bytes(self) -> int:
@@ -102,6 +105,8 @@ class Shape:
         fields = {**asdict(self), "code_bytes": list(self.code_bytes)}
         if not self.copy_pages:
             del fields["copy_pages"]
+        if self.code_family is Family.PQ4:
+            del fields["code_family"]
         return fields
 
     @classmethod
@@ -112,4 +117,9 @@ class Shape:
             raise FormatTooNew(
                 f"an index with {', '.join(sorted(unknown))} needs a newer PageANN; upgrade to read it"
             )
-        return cls(**{**fields, "code_bytes": tuple(fields["code_bytes"])})
+        family = fields.get("code_family", Family.PQ4)
+        if family not in list(Family):
+            raise FormatTooNew(
+                f"an index with codes of family {family!r} needs a newer PageANN; upgrade to read it"
+            )
+        return cls(**{**fields, "code_bytes": tuple(fields["code_bytes"]), "code_family": Family(family)})

@@ -51,6 +51,7 @@ def build(
     memory: str | int | ByteSize | None = None,
     build_memory: str | int | ByteSize | None = None,
     disk: str | int | ByteSize | None = None,
+    codes: str = "auto",
     page_bytes: int | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -73,7 +74,9 @@ def build(
     the layout on disk depends on it, and any other budget can be opened too. ``build_memory`` bounds
     the build (default: three quarters of free RAM). ``disk`` is what the index may take on disk, as bytes or
     as a multiple of the raw vectors (``2.5x``): what is left of it pays for second copies of vectors, which
-    save reads (default: no copies). ``progress`` hears of each phase and cancels by returning False.
+    save reads (default: no copies). ``codes`` is the family of the codes that stay in memory: ``pq4``,
+    ``pq8``, ``rabitq`` or ``sq8``; ``auto`` measures on a sample of the vectors which of them orders best for
+    what it costs. ``progress`` hears of each phase and cancels by returning False.
 
     With ``resume`` a build that was stopped, by a signal, a lost disk or ``progress``, is gone on with by
     the next call with the same arguments; what it leaves until then lies in the folder at ``path``.
@@ -91,6 +94,7 @@ def build(
     from pageann.datasets.source import open_vectors
     from pageann.index.builder.pipeline import BuildOptions, build_index
     from pageann.index.builder.query_sample import check_sample
+    from pageann.index.code_families import parse_family
 
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise InvalidArgument(f"seed={seed!r}: give a number from 0 to 2^31 - 1")
@@ -102,6 +106,7 @@ def build(
         build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
         page_bytes=page_bytes,
         disk_bytes=None if disk is None else parse_bytes(disk, option="disk").resolve(source.bytes),
+        codes=parse_family(codes),
         seed=int(seed),
         threads=_threads(threads),
         replace=replace,

@@ -78,6 +78,7 @@ def plan_build(
     memory: str | int | ByteSize | None = None,
     build_memory: str | int | ByteSize | None = None,
     disk: str | int | ByteSize | None = None,
+    codes: str = "auto",
     page_bytes: int | None = None,
     threads: int | None = None,
     column: str | None = None,
@@ -93,6 +94,7 @@ def plan_build(
     from pageann.datasets.source import open_vectors
     from pageann.index.builder.forecast import forecast_build
     from pageann.index.builder.options import BuildOptions
+    from pageann.index.code_families import parse_family
     from pageann.index.machine import usable_cores
 
     source = open_vectors(vectors, column=column, dataset=dataset)
@@ -103,6 +105,7 @@ def plan_build(
         build_memory=None if build_memory is None else parse_bytes(build_memory, option="build_memory"),
         page_bytes=page_bytes,
         disk_bytes=None if disk is None else parse_bytes(disk, option="disk").resolve(source.bytes),
+        codes=parse_family(codes),
         seed=0,
         threads=usable_cores() if threads is None else threads,
         replace=False,

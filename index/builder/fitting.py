@@ -7,6 +7,7 @@ planned for as much of the budget as leaves the rest for everything else.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from pageann.errors import BudgetTooSmall, InvalidArgument
 from pageann.index.builder.calibration import default_tunings, roomiest_tunings
 from pageann.index.builder.disk_room import DiskRoom, index_bytes
 from pageann.index.builder.layout import Plan, plan_shape
+from pageann.index.code_families import Family
 from pageann.index.ids_file import IdKind, IdLayout, Section
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
+from pageann.index.segment_files import Shape
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import Metric, format_bytes
 
-__all__ = ["fitted_plan", "opening_plan"]
+__all__ = ["family_shapes", "fitted_plan", "opening_plan"]
 
 _CALIBRATED_WORKERS = 2
 """The plan that is calibrated is one for so many threads, whatever the build runs on."""
@@ -44,6 +47,32 @@ def opening_plan(
     return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
+def family_shapes(
+    rows: int,
+    dim: int,
+    dtype: np.dtype[Any],
+    metric: Metric,
+    plan: Plan,
+    memory_bytes: int,
+    disk: DiskRoom | None,
+) -> dict[Family, Shape]:
+    """The shape of ``plan`` with codes of each family that fits as its own do, which come first."""
+    found = {plan.shape.code_family: plan.shape}
+    for family in Family:
+        widths = family.widths(plan.shape.code_bytes, dim)
+        if family in found or not widths:
+            continue
+        shape = replace(plan.shape, code_family=family, code_bytes=widths)
+        try:
+            opened = opening_plan(rows, dim, dtype, metric, replace(plan, shape=shape), memory_bytes)
+        except BudgetTooSmall:
+            continue
+        on_disk = 0 if disk is None else index_bytes(shape, rows, dim, plan.rotate, disk.id_bytes)
+        if opened.residence.code_bytes == widths[0] and (disk is None or on_disk <= disk.bytes):
+            found[family] = shape
+    return found
+
+
 def fitted_plan(
     rows: int,
     dim: int,
@@ -52,26 +81,40 @@ def fitted_plan(
     memory_bytes: int,
     page_bytes: int | None,
     disk: DiskRoom | None = None,
+    family: Family | None = None,
 ) -> Plan:
     """The shape whose finest codes fit into ``memory_bytes`` when the index is opened, however it is tuned.
 
     Raises BudgetTooSmall with memory that a build accepts (the least, as far as shapes are tried), and
-    InvalidArgument where ``page_bytes`` or ``disk`` is too small.
+    InvalidArgument where ``page_bytes`` or ``disk`` is too small, or no codes of ``family`` fit.
     """
-    plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, disk)
+    planned = family or Family.PQ4
+    plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, disk, planned)
     if disk is not None and (plan is None or not plan.shape.copy_pages):  # no need to make room for any
-        plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, None)
+        plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, None, planned)
     if plan is not None:
+        _require_codes(plan, dim, memory_bytes, family)
         _require_room(plan, rows, dim, disk)
         return plan
     asked = memory_bytes
     while plan is None:  # a larger budget may call for a shape that needs more
         asked = max(needed, asked + asked // _STEPS + 1)
-        plan, needed = _fitted(rows, dim, dtype, metric, asked, page_bytes, None)
+        plan, needed = _fitted(rows, dim, dtype, metric, asked, page_bytes, None, planned)
     raise BudgetTooSmall(
         f"memory={format_bytes(memory_bytes)} is too small for {rows:,} x {dim} {dtype}; the least that "
         f"works is {asked} bytes ({format_bytes(asked)})",
         asked,
+    )
+
+
+def _require_codes(plan: Plan, dim: int, memory_bytes: int, family: Family | None) -> None:
+    """InvalidArgument where codes of ``family`` were asked for and there are none."""
+    if family is None or plan.shape.code_bytes:
+        return
+    least = next(width for width in range(1, dim + 3) if family.code_bytes(width, dim) > 0)
+    raise InvalidArgument(
+        f"codes={family}: memory={format_bytes(memory_bytes)} has no room for codes of all vectors, which "
+        f"take {least + 1} bytes each or more; give more memory, or leave codes out"
     )
 
 
@@ -94,11 +137,13 @@ def _fitted(
     memory_bytes: int,
     page_bytes: int | None,
     disk: DiskRoom | None,
+    family: Family,
 ) -> tuple[Plan | None, int]:
     """(the plan for as much of the memory as leaves room for the rest, 0), or (None, the least of any)."""
     needed: list[int] = []
     for step in range(_STEPS, 0, -1):
-        plan = plan_shape(rows, dim, dtype, metric, max(1, memory_bytes * step // _STEPS), page_bytes, disk)
+        share = max(1, memory_bytes * step // _STEPS)
+        plan = plan_shape(rows, dim, dtype, metric, share, page_bytes, disk, family)
         entry = _entry_of(rows, dim, dtype, metric, plan)
         try:
             opened = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, roomiest_tunings(plan.shape, rows))

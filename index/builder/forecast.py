@@ -83,7 +83,7 @@ def forecast_build(source: VectorSource, options: BuildOptions) -> Forecast:
     disk = None
     if options.disk_bytes is not None:
         disk = DiskRoom(options.disk_bytes, most_id_bytes(checked_ids(source, None), source.rows))
-    plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes, disk)
+    plan = fitted_plan(*facts, options.metric, memory_bytes, options.page_bytes, disk, options.codes)
     needs = build_needs(*facts, plan, memory_bytes, options, disk)
     budget = build_budget(options, needs, source.bytes)
     opened = opening_plan(*facts, options.metric, plan, memory_bytes)

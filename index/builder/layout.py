@@ -10,6 +10,7 @@ import numpy as np
 
 from pageann.errors import InvalidArgument
 from pageann.index.builder.disk_room import DiskRoom
+from pageann.index.code_families import Family
 from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import Shape
 from pageann.storage.format import LARGEST_PAGE_BYTES, PAGE_HEADER_BYTES, SMALLEST_PAGE_BYTES
@@ -101,6 +102,7 @@ def plan_shape(
     memory_bytes: int,
     page_bytes: int | None,
     disk: DiskRoom | None = None,
+    family: Family = Family.PQ4,
 ) -> Plan:
     """The shape of an index of ``rows`` x ``dim`` for ``memory_bytes`` of RAM.
 
@@ -121,7 +123,7 @@ def plan_shape(
             f"page_bytes={page_bytes}: vectors of {dim} x {dtype} need pages of {needed} bytes; leave it out"
         )
     exact_page = _page_for(vector_bytes, row_bytes, 1, SMALLEST_PAGE_BYTES) if quantised else 0
-    room = _Room(rows, dim, memory_bytes, disk)
+    room = _Room(rows, dim, memory_bytes, disk, family)
 
     def base_of(page: int) -> Shape:
         return _empty_shape(page, exact_page, rows, dim, stored_bytes, vector_bytes, row_bytes, quantised)
@@ -171,6 +173,7 @@ class _Room:
     dim: int
     memory_bytes: int
     disk: DiskRoom | None = None
+    family: Family = Family.PQ4
 
     @property
     def has_coarse_codes(self) -> bool:
@@ -194,10 +197,17 @@ class _Room:
         kinds += ["reps"] if shape.rep_capacity else []
         return frozenset(kinds) if self.rotates(len(kinds)) else frozenset()
 
+    def width(self, fitting: int) -> int:
+        """Bytes of the widest useful code of the family in ``fitting`` bytes; 0 or less: there is none."""
+        if self.family in (Family.PQ4, Family.PQ8):
+            fitting = min(fitting, _MOST_CODE_BYTES)
+        return self.family.code_bytes(fitting, self.dim) if fitting > 0 else 0
+
     def code_bytes(self, shape: Shape, kinds: int) -> int:
         """Bytes of a code that fit for every vector, beside all else; 0 or less: none do."""
         rotation = 2 * self.dim**2 if self.rotates(kinds) else 0
         tables = kinds * (rotation + 64 * self.dim + 4 * 2 * self.dim)
+        tables += max(0, self.family.maker_bytes(self.dim, self.dim) - 72 * self.dim)
         groups = shape.group_count(self.rows)
         router = groups * (1 + 1 / 31) * (shape.router_bytes + 1) + 64 * (shape.router_bytes + 1)
         small = min(_SMALL_SCRATCH_BYTES, _SMALL_SCRATCH_SHARE * self.memory_bytes)
@@ -234,16 +244,15 @@ def _full_pages(base: Shape, room: _Room) -> Shape:
 def _with_codes(shape: Shape, room: _Room) -> Shape:
     """Codes of all vectors as wide as there is memory for, and narrower ones for smaller budgets."""
     shape = replace(shape, code_bytes=())
-    widest = -(-room.dim // 2)
-    width = min(widest, room.code_bytes(shape, 2), _MOST_CODE_BYTES)
+    width = room.width(room.code_bytes(shape, 2))
     if width < 1:
         return shape
     widths = [width]
     for share in _NARROWER_SHARES:  # so that smaller budgets can be opened too
-        narrow = replace(room, memory_bytes=int(room.memory_bytes * share)).code_bytes(shape, 2)
+        narrow = room.width(replace(room, memory_bytes=int(room.memory_bytes * share)).code_bytes(shape, 2))
         if _LEAST_CODE_BYTES <= narrow < widths[-1]:
             widths.append(narrow)
-    return replace(shape, code_bytes=tuple(widths))
+    return replace(shape, code_bytes=tuple(widths), code_family=room.family)
 
 
 def _coarse_codes(base: Shape, room: _Room, stored_bytes: int) -> Shape:
@@ -253,10 +262,11 @@ def _coarse_codes(base: Shape, room: _Room, stored_bytes: int) -> Shape:
     capacity = min(base.capacity, max(_LEAST_CAPACITY, wanted))
     router = min(base.router_bytes, _COARSE_ROUTER_BYTES)
     shape = _grouped(replace(base, capacity=capacity, router_bytes=router))
-    width = min(-(-room.dim // 2), room.code_bytes(shape, 3))
+    width = room.width(room.code_bytes(shape, 3))
     if width < _LEAST_CODE_BYTES:
         return _no_codes(base, room, stored_bytes)
-    return _with_reps(replace(shape, code_bytes=(width,)), stored_bytes, room.dim, _FINE_REP_BYTES)
+    shape = replace(shape, code_bytes=(width,), code_family=room.family)
+    return _with_reps(shape, stored_bytes, room.dim, _FINE_REP_BYTES)
 
 
 def _no_codes(base: Shape, room: _Room, stored_bytes: int) -> Shape:

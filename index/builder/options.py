@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pageann.index.code_families import Family
 from pageann.types import ByteSize, Metric
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class BuildOptions:
     """Go on where an earlier build of the same input and options stopped."""
     disk_bytes: int | None = None
     """What the index may take on disk; what is left of it is spent on copies of vectors. None: no copies."""
+    codes: Family | None = None
+    """Of all vectors; None: the family that orders a sample best for what it costs."""
     queries_sample: QuerySample | None = None
     """Queries to build for, where they do not lie as the vectors do."""
 
@@ -44,6 +47,8 @@ class BuildOptions:
         }
         if self.disk_bytes is not None:
             decisive["disk_bytes"] = self.disk_bytes
+        if self.codes is not None:
+            decisive["codes"] = str(self.codes)
         if self.queries_sample is not None:
             decisive["queries_sample"] = self.queries_sample.to_json()
         return decisive

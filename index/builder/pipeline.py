@@ -17,7 +17,7 @@ from pageann.errors import BuildCancelled, StorageError
 from pageann.index.builder.calibration import CALIBRATED_KS, calibrate
 from pageann.index.builder.checkpoint import Checkpoints
 from pageann.index.builder.disk_room import DiskRoom, most_id_bytes
-from pageann.index.builder.fitting import fitted_plan
+from pageann.index.builder.fitting import family_shapes, fitted_plan
 from pageann.index.builder.heldout import Sample, draw_sample
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan
@@ -77,6 +77,7 @@ class _Build:
     plan: Plan
     memory_bytes: int
     phases: Phases
+    disk: DiskRoom | None = None
 
 
 def checked_ids(source: VectorSource, ids: Any) -> IdValues | None:
@@ -111,7 +112,7 @@ def build_index(
         if options.disk_bytes is not None:  # ids have their share of the disk
             checked = checked_ids(source, ids)
             disk = DiskRoom(options.disk_bytes, most_id_bytes(checked, source.rows))
-        plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes, disk)
+        plan = fitted_plan(*shape, options.metric, memory_bytes, options.page_bytes, disk, options.codes)
     needs = build_needs(*shape, plan, memory_bytes, options, disk)
     budget = build_budget(options, needs, raw)
     require_disk(path, needs)
@@ -123,7 +124,7 @@ def build_index(
         store = Checkpoints(
             files, writer.scratch_path, writer.segment_path, residency, lambda: phases.fraction
         )
-        build = _Build(writer, files, store, options, plan, memory_bytes, phases)
+        build = _Build(writer, files, store, options, plan, memory_bytes, phases, disk)
         with _kept_when_stopped(build):
             phases.start("reading")
             vectors = source.mapped(writer.scratch_path)
@@ -166,8 +167,9 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
         phases.note(_RESUMED if outcome == "resumed" else _STALE, store.resumed_fraction)
     solved = _solve_sample(build, vectors)
     given = SegmentInput(
-        vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag, solved
-    )
+        vectors, options.metric, plan.shape, plan.rotate, options.seed, options.threads, tag, solved,
+        _choices(build, vectors),
+    )  # fmt: skip
     built = build_segment(given, build.writer.segment_path, build.files, phases.start, store)
     written, meta = _write_ids(build, built, ids, vectors.shape[1], tag)
 
@@ -186,6 +188,16 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
     return _report(manifest, built, plan, opened, calibration, phases)
 
 
+def _choices(build: _Build, vectors: npt.NDArray[Any]) -> tuple[Shape, ...]:
+    """Shapes that differ in the family of their codes; empty where the family is given."""
+    options, plan = build.options, build.plan
+    if options.codes is not None or not plan.shape.code_bytes:
+        return ()
+    rows, dim = vectors.shape
+    found = family_shapes(rows, dim, vectors.dtype, options.metric, plan, build.memory_bytes, build.disk)
+    return tuple(found.values())
+
+
 def _write_ids(
     build: _Build, built: BuiltSegment, ids: IdValues | None, dim: int, tag: int
 ) -> tuple[dict[str, FileEntry], dict[str, Any]]:
@@ -197,8 +209,8 @@ def _write_ids(
         entry, description = write_ids(build.files, path, built.order, ids, tag)
         known = build.store.finish("ids", description, segment_files={IDS_FILE: entry})
         build.store.save_if_due()
-    arrays = predicted_array_bytes(build.plan.shape, len(built.order), dim, build.plan.rotate)
-    meta = {"shape": build.plan.shape.to_json(), "ids": known.value, "arrays": arrays}
+    arrays = predicted_array_bytes(built.shape, len(built.order), dim, build.plan.rotate)
+    meta = {"shape": built.shape.to_json(), "ids": known.value, "arrays": arrays}
     return {**built.files, **known.segment_files}, meta
 
 

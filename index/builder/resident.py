@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pageann.index.builder.coding import RouterCodes, VectorCodes, lane_major
 from pageann.index.builder.parallel import ranges
-from pageann.index.builder.quantizer import Quantizer
+from pageann.index.builder.quantizer import Coder
 from pageann.index.builder.residency import Residency
 from pageann.index.kernels.scan import LANES
 from pageann.index.segment_files import PLACE_SLACK_BYTES, tag_text
@@ -23,10 +23,9 @@ __all__ = ["write_copies", "write_reps", "write_router", "write_vector_codes"]
 _BLOCK_BYTES = 4 << 20
 
 
-def _write_quantizer(writer: BundleWriter, quantizer: Quantizer) -> None:
-    writer.write("rotation", quantizer.rotation)
-    writer.write("starts", quantizer.starts)
-    writer.write("words", quantizer.codewords)
+def _write_coder(writer: BundleWriter, coder: Coder) -> None:
+    for name, array in coder.arrays().items():
+        writer.write(name, array)
 
 
 def _readable(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -57,7 +56,7 @@ def write_router(
     }
     with BundleWriter(files, path, meta) as writer:
         writer.write("codes", _readable(router.codes))
-        _write_quantizer(writer, router.quantizer)
+        _write_coder(writer, router.quantizer)
         writer.write("pin_order", pin_order)
         if quantised is not None:
             writer.write("quantised_low", quantised[0])
@@ -66,12 +65,11 @@ def write_router(
 
 
 def _vector_meta(codes: VectorCodes, tag: int) -> dict[str, Any]:
-    scale = codes.quantizer.scale
     return {
         "low": codes.low,
         "step": codes.step,
         "error": codes.error,
-        "scale": scale,
+        **codes.quantizer.meta(),
         "tag": tag_text(tag),
     }
 
@@ -95,7 +93,7 @@ def write_vector_codes(
             if residency is not None:
                 residency.check()
         writer.append(np.zeros(LANES, np.uint8))
-        _write_quantizer(writer, codes.quantizer)
+        _write_coder(writer, codes.quantizer)
         return _finish(writer)
 
 
@@ -109,5 +107,5 @@ def write_copies(files: Files, path: Path, places: npt.NDArray[np.uint8], tag: i
 def write_reps(files: Files, path: Path, codes: VectorCodes, tag: int) -> FileEntry:
     """The quantiser of the codes that lie on pages."""
     with BundleWriter(files, path, _vector_meta(codes, tag)) as writer:
-        _write_quantizer(writer, codes.quantizer)
+        _write_coder(writer, codes.quantizer)
         return _finish(writer)

@@ -18,9 +18,11 @@ from pageann.index.builder.coding import (
     VectorCodes,
     code_router,
     code_vectors,
+    error_weight,
     group_spreads,
 )
 from pageann.index.builder.copies import copy_order, copy_places
+from pageann.index.builder.families import family_costs
 from pageann.index.builder.locality import LocalCopy, copy_by_locality
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.neighbours import FEW_TREES, TREES, neighbour_file
@@ -31,6 +33,7 @@ from pageann.index.builder.query_sample import QueryOffset, SolvedSample
 from pageann.index.builder.reach import join_lost_pages
 from pageann.index.builder.residency import Residency
 from pageann.index.builder.resident import write_copies, write_reps, write_router, write_vector_codes
+from pageann.index.code_families import Family
 from pageann.index.search.entry_pages import entry_pages
 from pageann.index.search.page_heat import hottest_first
 from pageann.index.segment_files import (
@@ -57,9 +60,6 @@ Phase = Callable[[str], Done]
 Floats = npt.NDArray[np.float32]
 
 _SCALE_BLOCK_BYTES = 8 << 20
-_REP_ERROR_WEIGHT = -1.0
-_WALK_ERROR_WEIGHT = 0.0
-_FINE_BITS = 1.5
 _PLACES_ROW_BYTES = 16
 """What it takes to say where copies are, while that is written."""
 _EDGE_FILES = ("working-links", "working-representatives")
@@ -80,6 +80,8 @@ class SegmentInput:
     tag: int
     queries: SolvedSample | None = None
     """What it is built for, unless its own vectors."""
+    choices: tuple[Shape, ...] = ()
+    """Shapes to choose from, which differ in the family of their codes; empty: ``shape`` it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class BuiltSegment:
     order: npt.NDArray[np.int32]
     """The row in each slot."""
     residual_energy: float
+    shape: Shape
+    """The one that was chosen."""
 
 
 def page_layout(build: SegmentInput) -> PageLayout:
@@ -160,21 +164,8 @@ def build_segment(
     writer = _SegmentWriter(build, folder, files, store, copy, arrangement, copied)
     writer.write_codes(phase("codes"))
     writer.write_pages(neighbours, phase("pages"))
-    return BuiltSegment(writer.written, copy.rows[arrangement.order], arrangement.residual_energy)
-
-
-def error_weight(shape: Shape, role: str, code_bytes: int, dim: int) -> float:
-    """What part of its coding error is taken off a vector's estimate; see :mod:`.coding`.
-
-    Fine codes are taken at their word. Vectors that are coarsely known are better looked at later,
-    and so are those known from pages while coarse estimates of all others compete with them
-    (photosift1m at 10 %, learn queries: 38.5 read units with weight -1, 39.3 with -2, and -3 is worse yet; at
-    1 %, where only centroids compete: 72 with 1, 67 with 0, 76 with -1).
-    """
-    if role == "reps":
-        return _REP_ERROR_WEIGHT if shape.code_bytes else _WALK_ERROR_WEIGHT
-    fine = shape.rep_capacity > 0 or 8 * code_bytes >= _FINE_BITS * dim
-    return 1.0 if fine else -1.0
+    order = copy.rows[arrangement.order]
+    return BuiltSegment(writer.written, order, arrangement.residual_energy, writer.shape)
 
 
 def _places_of(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -209,16 +200,38 @@ class _SegmentWriter:
         self._rep_codes: VectorCodes | None = None
         self._query_offset: QueryOffset | None = None
 
+    @property
+    def shape(self) -> Shape:
+        """With the family of codes that was chosen."""
+        return self._build.shape
+
     def write_codes(self, done: Done) -> None:
-        """Write every width of codes."""
+        """Choose the family of the codes, where it is open, and write every width of them."""
+        self._choose_family()
         shape = self._build.shape
         widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
         steps = ["pages", *(f"codes-{width}" for width in widths)]
-        if any(self._store.find(step) is None for step in steps):
+        if self._router is None and any(self._store.find(step) is None for step in steps):
             self._router = self._code_router()
         for number, width in enumerate(widths):
             self._write_width(width)
             done(number + 1, len(widths))
+
+    def _choose_family(self) -> None:
+        choices = {shape.code_family: shape for shape in self._build.choices}
+        if len(choices) < 2:
+            return
+        known = self._store.find("family")
+        if known is None:
+            self._router = self._code_router()
+            costs = family_costs(
+                self._copy.navigation, self._arrangement, self._router.coded, list(choices.values()),
+                self._build.metric, rotate="codes" in self._build.rotate, seed=self._build.seed,
+                threads=self._build.threads, residency=self._store.residency,
+            )  # fmt: skip
+            known = self._store.finish("family", str(min(costs, key=lambda family: costs[family])))
+            self._store.save_if_due()
+        self._build = replace(self._build, shape=choices[Family(known.value)])
 
     def _code_router(self) -> RouterCodes:
         build = self._build
@@ -275,6 +288,7 @@ class _SegmentWriter:
             residency=self._store.residency,
             path=self._store.scratch / f"working-codes-{width}",
             queries=self._offset(),
+            family=Family.PQ4 if role == "reps" else build.shape.code_family,
         )
 
     def _offset(self) -> QueryOffset | None:

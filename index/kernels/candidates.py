@@ -6,11 +6,13 @@ import numpy as np
 
 from pageann.index.kernels.pool import insert_candidate, place_of
 from pageann.index.kernels.route import prefetch_record
-from pageann.index.kernels.scan import LANES, score_block
+from pageann.index.kernels.scan import LANES, score_block, score_bytes, score_factored
 from pageann.index.kernels.state import (
     ESTIMATED,
     FAULT_SLOT,
     KEPT_CELLS,
+    KIND_BYTES,
+    KIND_FACTORED,
     LAYOUT_CAPACITY,
     LAYOUT_REP_CAPACITY,
     LAYOUT_REP_CODES,
@@ -19,6 +21,7 @@ from pageann.index.kernels.state import (
     N_FRONTIER,
     N_POOL,
     P_CODE_BYTES,
+    P_CODE_KIND,
     P_GROUP_SLOTS,
     P_LEVEL_OFFSET,
     P_PAGE_LAYOUT,
@@ -28,6 +31,8 @@ from pageann.index.kernels.state import (
     REFINED,
     S_CODE_LOW,
     S_CODE_STEP,
+    S_FACTOR_LOW,
+    S_FACTOR_STEP,
     S_REP_LOW,
     S_REP_STEP,
     T_CODE,
@@ -70,8 +75,8 @@ def mark_visited(work, slot, page):  # type: ignore[no-untyped-def]
 
 @kernel
 def _scan_groups(  # type: ignore[no-untyped-def]
-    codes, rows, tables, group_slots, all_slots, frontier, frontier_scores, frontier_count, base, step,
-    constant_step, estimates, scores, slots, states, count,
+    codes, kind, rows, tables, group_slots, all_slots, frontier, frontier_scores, frontier_count, low, base,
+    step, constant_step, factor_low, factor_step, estimates, scores, slots, states, count,
 ):  # fmt: skip
     """Offer every vector of the frontier's groups to the pool; returns (candidates, codes scored)."""
     effort = scores.shape[0]
@@ -85,7 +90,7 @@ def _scan_groups(  # type: ignore[no-untyped-def]
         record = codes + group * record_bytes
         if i + _GROUPS_AHEAD < frontier_count:
             prefetch_record(codes + np.int64(frontier[i + _GROUPS_AHEAD]) * record_bytes, record_bytes)
-        offset = frontier_scores[i] + base
+        offset = frontier_scores[i] + low
         here = min(group_slots, all_slots - group * group_slots)
         for chunk in range(0, here, LANES):
             lanes = min(LANES, group_slots - chunk)
@@ -94,9 +99,19 @@ def _scan_groups(  # type: ignore[no-untyped-def]
             if count == effort:
                 limit = scores[effort - 1]
             constants = record + rows * lanes
-            below = score_block(
-                record, lanes, rows, tables, constants, offset, constant_step, step, limit, address
-            )
+            if kind == KIND_FACTORED:
+                below = score_factored(
+                    record, lanes, rows - 1, tables, offset, constant_step, base, step, factor_low,
+                    factor_step, limit, estimates,
+                )  # fmt: skip
+            elif kind == KIND_BYTES:
+                below = score_bytes(
+                    record, lanes, rows, tables, constants, offset, constant_step, step, limit, address
+                )
+            else:
+                below = score_block(
+                    record, lanes, rows, tables, constants, offset, constant_step, step, limit, address
+                )
             below &= (np.int64(1) << used) - 1
             lane = 0
             while below != 0:
@@ -118,12 +133,16 @@ def scan_pages(resident, work, slot):  # type: ignore[no-untyped-def]
     parameters = resident.parameters
     counters = work.counters[slot]
     # With codes resident, ranks of groups have no bias: they are the score of the centroid.
-    base = work.table_scalars[slot, T_CODE, 0] + resident.scalars[S_CODE_LOW]
+    base = work.table_scalars[slot, T_CODE, 0]
+    low = resident.scalars[S_CODE_LOW]
+    if parameters[P_CODE_KIND] != KIND_FACTORED:
+        low = base + low
     count, scored = _scan_groups(
-        np.int64(resident.page_codes.ctypes.data), parameters[P_CODE_BYTES],
+        np.int64(resident.page_codes.ctypes.data), parameters[P_CODE_KIND], parameters[P_CODE_BYTES],
         np.int64(work.tables[slot, T_CODE].ctypes.data), parameters[P_GROUP_SLOTS], parameters[P_ROWS],
-        work.frontier[slot], work.frontier_scores[slot], counters[N_FRONTIER], base,
-        work.table_scalars[slot, T_CODE, 1], resident.scalars[S_CODE_STEP], work.rotated[:LANES],
+        work.frontier[slot], work.frontier_scores[slot], counters[N_FRONTIER], low, base,
+        work.table_scalars[slot, T_CODE, 1], resident.scalars[S_CODE_STEP], resident.scalars[S_FACTOR_LOW],
+        resident.scalars[S_FACTOR_STEP], work.rotated[:LANES],
         work.pool_scores[slot], work.pool_slots[slot], work.pool_states[slot], counters[N_POOL],
     )  # fmt: skip
     counters[N_POOL] = count

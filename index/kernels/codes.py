@@ -1,8 +1,9 @@
-"""Product quantisation with 16 codewords a part: encoding, and the tables that queries use.
+"""Product quantisation: encoding and decoding.
 
 Parts are runs of consecutive dimensions of the rotated space, of any lengths: part p covers
-``starts[p] : starts[p + 1]`` and its codewords lie at ``codewords[16 * starts[p] :]``, codeword by
-codeword. Code byte m holds part 2m in its low half and part 2m + 1 in its high half.
+``starts[p] : starts[p + 1]`` and its codewords, 16 or 256 of them (``count``), lie at
+``codewords[count * starts[p] :]``, codeword by codeword. With 16, code byte m holds part 2m in its low half
+and part 2m + 1 in its high half; with 256 it is part m.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _turn(rotated, first, columns):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=FAST)
-def _nearest(columns, first, last, codewords, sums, least, best):  # type: ignore[no-untyped-def]
+def _nearest(columns, first, last, count, codewords, sums, least, best):  # type: ignore[no-untyped-def]
     """The nearest codeword, the first of equals, of one part of a block of rows, into ``best``.
 
     Rows lie side by side and all is float32 (BLOCK_ROWS,), so that each step is one wide instruction
@@ -39,8 +40,8 @@ def _nearest(columns, first, last, codewords, sums, least, best):  # type: ignor
     for r in range(BLOCK_ROWS):
         least[r] = np.float32(np.inf)
         best[r] = np.float32(0)
-    for word in range(CODEWORDS):
-        at = CODEWORDS * first + word * length
+    for word in range(count):
+        at = count * first + word * length
         value = codewords[at]
         column = columns[first]
         number = np.float32(word)
@@ -60,25 +61,25 @@ def _nearest(columns, first, last, codewords, sums, least, best):  # type: ignor
 
 
 @kernel(allocates=True)
-def assign_parts(rotated, starts, codewords, assigned):  # type: ignore[no-untyped-def]
+def assign_parts(rotated, starts, count, codewords, assigned):  # type: ignore[no-untyped-def]
     """Nearest codeword of each part into ``assigned`` uint8 (rows, parts)."""
     columns = np.zeros((rotated.shape[1], BLOCK_ROWS), np.float32)
     sums, least = np.empty(BLOCK_ROWS, np.float32), np.empty(BLOCK_ROWS, np.float32)
     best = np.empty(BLOCK_ROWS, np.float32)
     for top in range(0, rotated.shape[0], BLOCK_ROWS):
-        count = _turn(rotated, top, columns)
+        turned = _turn(rotated, top, columns)
         for p in range(starts.shape[0] - 1):
-            _nearest(columns, starts[p], starts[p + 1], codewords, sums, least, best)
-            for r in range(count):
+            _nearest(columns, starts[p], starts[p + 1], count, codewords, sums, least, best)
+            for r in range(turned):
                 assigned[top + r, p] = np.uint8(best[r])
 
 
 @kernel(allocates=True)
 def encode_rows(rotated, starts, codewords, codes):  # type: ignore[no-untyped-def]
-    """Codes uint8 (rows, bytes) of rotated float32 rows."""
+    """Codes (4 bits a part) uint8 (rows, bytes) of rotated float32 rows."""
     parts = starts.shape[0] - 1
     assigned = np.empty((rotated.shape[0], parts), np.uint8)
-    assign_parts(rotated, starts, codewords, assigned)
+    assign_parts(rotated, starts, CODEWORDS, codewords, assigned)
     for r in range(rotated.shape[0]):
         for m in range(codes.shape[1]):
             high = assigned[r, 2 * m + 1] if 2 * m + 1 < parts else np.uint8(0)
@@ -86,15 +87,18 @@ def encode_rows(rotated, starts, codewords, codes):  # type: ignore[no-untyped-d
 
 
 @kernel
-def decode_rows(codes, starts, codewords, rotated):  # type: ignore[no-untyped-def]
+def decode_rows(codes, starts, count, codewords, rotated):  # type: ignore[no-untyped-def]
     """The rotated float32 rows that ``codes`` stand for."""
     parts = starts.shape[0] - 1
     for r in range(codes.shape[0]):
         for p in range(parts):
-            word = (codes[r, p >> 1] >> (4 * (p & 1))) & 15
+            if count == CODEWORDS:
+                word = (np.int64(codes[r, p >> 1]) >> (4 * (p & 1))) & 15
+            else:
+                word = np.int64(codes[r, p])
             first = starts[p]
             length = starts[p + 1] - first
-            base = CODEWORDS * first + word * length
+            base = count * first + word * length
             for i in range(length):
                 rotated[r, first + i] = codewords[base + i]
 
@@ -106,8 +110,8 @@ def part_sums(rotated, assigned, starts, sums, counts):  # type: ignore[no-untyp
         for p in range(starts.shape[0] - 1):
             first = starts[p]
             length = starts[p + 1] - first
-            word = assigned[r, p]
-            base = CODEWORDS * first + word * length
+            word = np.int64(assigned[r, p])
+            base = counts.shape[1] * first + word * length
             for i in range(length):
                 sums[base + i] += rotated[r, first + i]
             counts[p, word] += 1

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pageann.index.kernels.scan import fill_tables
+from pageann.index.kernels.scan import fill_byte_tables, fill_tables
 from pageann.index.kernels.state import (
     CALL_INTEGRAL,
+    KIND_BYTES,
     P_CODE_BYTES,
+    P_CODE_KIND,
     P_DIM,
     P_METRIC,
     P_NAV_SHIFT,
@@ -58,6 +60,18 @@ def _fill(work, slot, which, rotation, scale, starts, words, inner):  # type: ig
     )
     work.table_scalars[slot, which, 0] = base
     work.table_scalars[slot, which, 1] = step
+
+
+@kernel
+def _fill_bytes(resident, work, slot):  # type: ignore[no-untyped-def]
+    dim = work.nav.shape[1]
+    _rotate(resident.code_rotation, resident.code_scale, work.nav[slot], work.rotated[:dim])
+    base, step = fill_byte_tables(
+        work.rotated[:dim], resident.code_starts, resident.code_words, work.table_values,
+        work.tables[slot, T_CODE],
+    )  # fmt: skip
+    work.table_scalars[slot, T_CODE, 0] = base
+    work.table_scalars[slot, T_CODE, 1] = step
 
 
 @kernel
@@ -111,7 +125,9 @@ def load_query(resident, work, slot, query):  # type: ignore[no-untyped-def]
         work, slot, T_ROUTER, resident.router_rotation, resident.router_scale, resident.router_starts,
         resident.router_words, metric == _IP,
     )  # fmt: skip
-    if parameters[P_CODE_BYTES] > 0:
+    if parameters[P_CODE_KIND] == KIND_BYTES:
+        _fill_bytes(resident, work, slot)
+    elif parameters[P_CODE_BYTES] > 0:
         _fill(
             work, slot, T_CODE, resident.code_rotation, resident.code_scale, resident.code_starts,
             resident.code_words, True,

@@ -7,6 +7,8 @@ loop with the same results.
 
 A query's tables for code byte m are 64 bytes: the table of the low half twice, then that of the
 high half twice (one for each 128-bit half of the register).
+
+Codes of 8 bits a part are not for shuffles: a plain loop reads their tables, of 256 bytes a code byte.
 """
 
 from __future__ import annotations
@@ -24,19 +26,27 @@ from pageann.jit import FAST, has_cpu_feature, kernel
 from pageann.storage.memory import load_u8, store_f32
 
 __all__ = [
+    "BYTE_TABLE_BYTES",
+    "BYTE_WORDS",
     "LANES",
     "MAX_BLOCK_ROWS",
     "TABLE_BYTES",
     "USES_SHUFFLES",
+    "fill_byte_tables",
     "fill_tables",
     "lookup_one",
     "plain_block",
     "score_block",
+    "score_bytes",
+    "score_factored",
     "spread",
 ]
 
 LANES = 32
 TABLE_BYTES = 64
+BYTE_WORDS = 256
+"""Words of a part whose number is a byte."""
+BYTE_TABLE_BYTES = BYTE_WORDS
 MAX_BLOCK_ROWS = 128
 """Rows whose two bytes each cannot overflow a sum of 16 bits: 128 * 2 * 255 <= 65,535."""
 USES_SHUFFLES = has_cpu_feature("avx2")
@@ -214,24 +224,66 @@ else:
     score_block = plain_block
 
 
-@kernel(fastmath=FAST)
-def fill_tables(rotated, starts, codewords, inner, values, tables):  # type: ignore[no-untyped-def]
-    """8-bit tables of one rotated query; returns (base, step): an estimate is base + step * sum.
+@kernel
+def score_factored(  # type: ignore[no-untyped-def]
+    codes, stride, rows, tables, offset, constant_step, base, step, factor_low, factor_step, limit, scores
+):
+    """Scores of codes whose sums count times a factor of their own, like those of ``score_block``.
 
-    ``inner`` False: squared distances of the parts; True: minus twice their inner products.
-    ``values`` float32 scratch (16 * parts,), ``tables`` uint8 (64 * code bytes,). The step is the
-    widest part's range over 255, so that sums stay comparable.
+    A score is offset + constant_step * constant + factor * (base + step * sum), and a factor is factor_low +
+    factor_step * byte. The bytes of factors are the row behind the codes, those of constants the next.
+    ``scores`` is an array, float32 (32,).
     """
-    parts = starts.shape[0] - 1
+    address = np.int64(scores.ctypes.data)
+    factors = codes + rows * stride
+    constants = factors + stride
+    score_block(
+        codes, stride, rows, tables, constants, base, np.float32(0), step, np.float32(np.inf), address
+    )
+    below = np.int64(0)
+    for lane in range(LANES):
+        constant = np.float32(load_u8(constants + lane))
+        factor = factor_low + factor_step * np.float32(load_u8(factors + lane))
+        scores[lane] = (offset + constant_step * constant) + factor * scores[lane]
+        if scores[lane] < limit:
+            below |= np.int64(1) << lane
+    return below
+
+
+@kernel
+def score_bytes(  # type: ignore[no-untyped-def]
+    codes, stride, rows, tables, constants, offset, constant_step, step, limit, scores
+):
+    """As ``score_block``, of codes with a byte a part; reads no lane beyond ``stride``."""
+    below = np.int64(0)
+    for lane in range(min(stride, LANES)):
+        total = np.int64(0)
+        for row in range(rows):
+            word = np.int64(load_u8(codes + row * stride + lane))
+            total += np.int64(load_u8(tables + row * BYTE_TABLE_BYTES + word))
+        constant = np.float32(load_u8(constants + lane))
+        score = (offset + constant_step * constant) + step * np.float32(total)
+        store_f32(scores + 4 * lane, score)
+        if score < limit:
+            below |= np.int64(1) << lane
+    return below
+
+
+@kernel(fastmath=FAST)
+def _part_terms(rotated, starts, codewords, inner, values, words):  # type: ignore[no-untyped-def]
+    """Terms of all words of all parts above the least of the part; returns (sum of the least, widest range).
+
+    Parts may go over the dimensions several times: ``starts`` goes on counting.
+    """
     base = np.float32(0)
     widest = np.float32(0)
-    for p in range(parts):
-        first = starts[p]
-        length = starts[p + 1] - first
+    for p in range(starts.shape[0] - 1):
+        length = starts[p + 1] - starts[p]
+        first = starts[p] % rotated.shape[0]
         least = np.float32(np.inf)
         most = np.float32(-np.inf)
-        for word in range(CODEWORDS):
-            at = CODEWORDS * first + word * length
+        for word in range(words):
+            at = words * starts[p] + word * length
             total = np.float32(0)
             for i in range(length):
                 if inner:
@@ -239,17 +291,49 @@ def fill_tables(rotated, starts, codewords, inner, values, tables):  # type: ign
                 else:
                     step = rotated[first + i] - codewords[at + i]
                     total += step * step
-            values[CODEWORDS * p + word] = total
+            values[words * p + word] = total
             least = min(least, total)
             most = max(most, total)
-        for word in range(CODEWORDS):
-            values[CODEWORDS * p + word] -= least
+        for word in range(words):
+            values[words * p + word] -= least
         base += least
         widest = max(widest, most - least)
+    return base, widest
+
+
+@kernel(forceinline=True)
+def _step_of(widest):  # type: ignore[no-untyped-def]
+    """(step, its inverse) of 8-bit tables: the widest part's range over 255, so that sums are comparable."""
     step = widest / np.float32(255)
     inverse = np.float32(0)
     if step > np.float32(0):
         inverse = np.float32(1) / step
+    return step, inverse
+
+
+@kernel(fastmath=FAST)
+def fill_byte_tables(rotated, starts, codewords, values, tables):  # type: ignore[no-untyped-def]
+    """Tables for :func:`score_bytes`, of minus twice the inner products; returns (base, step).
+
+    ``codewords`` float32 (256 * dim,), ``values`` float32 scratch and ``tables`` uint8 (256 * parts,).
+    """
+    base, widest = _part_terms(rotated, starts, codewords, True, values, BYTE_WORDS)
+    step, inverse = _step_of(widest)
+    for at in range(BYTE_WORDS * (starts.shape[0] - 1)):
+        tables[at] = np.uint8(min(values[at] * inverse + np.float32(0.5), np.float32(255)))
+    return base, step
+
+
+@kernel(fastmath=FAST)
+def fill_tables(rotated, starts, codewords, inner, values, tables):  # type: ignore[no-untyped-def]
+    """8-bit tables of one rotated query; returns (base, step): an estimate is base + step * sum.
+
+    ``inner`` False: squared distances of the parts; True: minus twice their inner products.
+    ``values`` float32 scratch (16 * parts,), ``tables`` uint8 (64 * code bytes,).
+    """
+    parts = starts.shape[0] - 1
+    base, widest = _part_terms(rotated, starts, codewords, inner, values, CODEWORDS)
+    step, inverse = _step_of(widest)
     for p in range(2 * (tables.shape[0] // TABLE_BYTES)):
         at = (p >> 1) * TABLE_BYTES + (p & 1) * LANES
         for word in range(CODEWORDS):

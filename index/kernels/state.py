@@ -41,8 +41,9 @@ Doubles = npt.NDArray[np.float64]
     P_PINNED_PAGES,
     P_PAGE_COUNT,
     P_COPY_BYTES,
-) = range(18)
-P_LEVEL_OFFSET = 18
+    P_CODE_KIND,
+) = range(19)
+P_LEVEL_OFFSET = 19
 """First of MAX_LEVELS byte offsets into Resident.router_codes."""
 MAX_LEVELS = 8
 P_LEVEL_UNITS = P_LEVEL_OFFSET + MAX_LEVELS
@@ -68,8 +69,20 @@ P_EXACT_LAYOUT = P_PAGE_LAYOUT + LAYOUT_FIELDS
 PARAMETER_COUNT = P_EXACT_LAYOUT + LAYOUT_FIELDS
 
 # Positions in Resident.scalars.
-S_BIAS_STEP, S_CODE_LOW, S_CODE_STEP, S_REP_LOW, S_REP_STEP, S_CODE_ERROR = range(6)
-SCALAR_COUNT = 6
+(
+    S_BIAS_STEP,
+    S_CODE_LOW,
+    S_CODE_STEP,
+    S_REP_LOW,
+    S_REP_STEP,
+    S_CODE_ERROR,
+    S_FACTOR_LOW,
+    S_FACTOR_STEP,
+) = range(8)
+SCALAR_COUNT = 8
+
+KIND_NIBBLES, KIND_FACTORED, KIND_BYTES = 0, 1, 2
+"""Of resident codes (P_CODE_KIND): 4 bits a part; the same, and a byte behind them, their factor; 8 bits."""
 
 # Options of a call: positions in Work.call.
 (

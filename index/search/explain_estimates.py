@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.index.kernels import state
-from pageann.index.kernels.scan import LANES, TABLE_BYTES
+from pageann.index.kernels.scan import BYTE_TABLE_BYTES, LANES, TABLE_BYTES
 from pageann.index.kernels.state import Resident, Work
 from pageann.storage.format import REP_COUNT_OFFSET, PageLayout
 
@@ -66,11 +66,21 @@ class Estimates:
         here = min(capacity, int(self._parameters[state.P_ROWS]) - group * capacity)
         first = group * capacity * (rows + 1)
         record = self._resident.page_codes[first : first + capacity * (rows + 1)]
-        scalars = self._resident.scalars
+        scalars, kind = self._resident.scalars, int(self._parameters[state.P_CODE_KIND])
         low, step = float(scalars[state.S_CODE_LOW]), float(scalars[state.S_CODE_STEP])
-        return self._of_codes(state.T_CODE, rows, _lanes(record, capacity, rows + 1), low, step)[
-            :here
-        ] + np.float32(group_score)
+        codes = _lanes(record, capacity, rows + 1)[:, :here]
+        if kind == state.KIND_NIBBLES:
+            return self._of_codes(state.T_CODE, rows, codes, low, step) + np.float32(group_score)
+        base, table_step = self._table_scalars[state.T_CODE]
+        known = group_score + low + step * codes[rows]
+        if kind == state.KIND_BYTES:
+            products = base + table_step * self._byte_sums(rows, codes[:rows])
+            return np.asarray(known + products, np.float32)
+        factors = scalars[state.S_FACTOR_LOW] + scalars[state.S_FACTOR_STEP] * codes[rows - 1].astype(
+            np.float32
+        )
+        products = base + table_step * self._sums(state.T_CODE, rows - 1, codes[: rows - 1])
+        return np.asarray(known + factors * products, np.float32)
 
     def representatives(self, page: Bytes, layout: PageLayout, group_scores: Floats) -> tuple[Int64s, Floats]:
         """(slots, estimates) of the vectors of other pages whose codes lie on ``page`` (page_bytes,)."""
@@ -97,6 +107,11 @@ class Estimates:
         row = np.arange(rows).reshape(rows, *[1] * (codes.ndim - 1))
         low, high = tables[row, codes & 15], tables[row, LANES + (codes >> 4)]
         return np.asarray(low.sum(axis=0, dtype=np.int64) + high.sum(axis=0, dtype=np.int64))
+
+    def _byte_sums(self, rows: int, codes: Bytes) -> Int64s:
+        """As :meth:`_sums`, of codes with a byte a part."""
+        tables = self._tables[state.T_CODE, : rows * BYTE_TABLE_BYTES].reshape(rows, BYTE_TABLE_BYTES)
+        return np.asarray(tables[np.arange(rows)[:, None], codes].sum(axis=0, dtype=np.int64))
 
 
 def _lanes(stored: Bytes, count: int, rows: int) -> Bytes:

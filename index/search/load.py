@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pageann.index.code_families import Family
 from pageann.index.kernels import state
 from pageann.index.kernels.state import Resident
 from pageann.index.search.pin_order import read_pin_order
@@ -271,14 +272,14 @@ class _Loading:
         key = f"{file_key(self.folder / PAGES_FILE, self.files[PAGES_FILE].fd)}:pins:{crc32c(pins):08x}"
         return self.take(key, 4 * page_count, fill).view(np.int32)
 
-    def _read_quantizer(self, bundle: Bundle, prefix: str) -> int:
+    def _read_quantizer(self, bundle: Bundle, prefix: str, family: Family = Family.PQ4) -> int:
         """Read what codes are made with; returns their bytes."""
         rotation, starts, words = (
             bundle.read("rotation", self.take),
             bundle.read("starts", self.take),
             bundle.read("words", self.take),
         )
-        code_bytes = check_quantizer(bundle.path, self.entry.dim, rotation, starts, words)
+        code_bytes = check_quantizer(bundle.path, self.entry.dim, rotation, starts, words, family)
         self.arrays[f"{prefix}_rotation"] = rotation
         self.arrays[f"{prefix}_scale"] = float(bundle.meta["scale"])
         self.arrays[f"{prefix}_starts"] = starts
@@ -299,7 +300,8 @@ class _Loading:
         path = self.folder / codes_file(self.residence.code_bytes)
         with sound_fields(path), Bundle.open(path) as bundle:
             check_tag(bundle, self.entry)
-            code_bytes = self._read_quantizer(bundle, "code")
+            family = self.shape.code_family
+            code_bytes = self._read_quantizer(bundle, "code", family)
             codes = bundle.read("codes", self.take)
             slots = int(self.parameters[state.P_GROUPS] * self.parameters[state.P_GROUP_SLOTS])
             check_code_length(path, codes, slots * (code_bytes + 1))
@@ -307,6 +309,10 @@ class _Loading:
             self.scalars[state.S_CODE_LOW] = float(bundle.meta["low"])
             self.scalars[state.S_CODE_STEP] = float(bundle.meta["step"])
             self.scalars[state.S_CODE_ERROR] = float(bundle.meta["error"])
+            if family.kind == state.KIND_FACTORED:
+                self.scalars[state.S_FACTOR_LOW] = float(bundle.meta["factor_low"])
+                self.scalars[state.S_FACTOR_STEP] = float(bundle.meta["factor_step"])
+            self.parameters[state.P_CODE_KIND] = family.kind
         self.parameters[state.P_CODE_BYTES] = code_bytes
 
     def _read_reps(self) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from pageann.errors import BudgetTooSmall
-from pageann.index.kernels.codes import CODEWORDS
+from pageann.index.code_families import Family
 from pageann.index.kernels.scan import LANES
 from pageann.index.search.ids import IdMap
 from pageann.index.search.load import Residence, start_level
 from pageann.index.search.tuning import LEAST_WIDTH, Tuning
-from pageann.index.search.workspace import WorkspaceFacts
+from pageann.index.search.workspace import WorkspaceFacts, table_sizes
 from pageann.index.segment_files import PLACE_SLACK_BYTES, Shape
 from pageann.results import Ledger, LedgerItem
 from pageann.storage.manifest import SegmentEntry
@@ -63,11 +63,12 @@ def router_units(groups: int) -> list[int]:
 
 def _facts(entry: SegmentEntry, shape: Shape, code_bytes: int, direct: bool) -> WorkspaceFacts:
     units = router_units(shape.group_count(entry.rows))
+    actual = shape.code_family.code_bytes(code_bytes, entry.dim) if code_bytes else 0
     page_bytes = shape.exact_page_bytes if direct else max(shape.page_bytes, shape.exact_page_bytes)
     return WorkspaceFacts(
         rows=entry.rows,
         dim=entry.dim,
-        table_rows=max(shape.router_bytes, code_bytes, shape.rep_bytes),
+        table_sizes=table_sizes(shape.router_bytes, actual, shape.rep_bytes, shape.code_family.kind),
         quantised=shape.quantised and not direct,
         walks=shape.rep_capacity > 0 and not direct,
         by_margin=code_bytes > 0 and (direct or shape.rep_capacity == 0),
@@ -216,23 +217,24 @@ def _pinnable(pages: int, page_bytes: int, left: int) -> int:
 def predicted_array_bytes(shape: Shape, rows: int, dim: int, rotated: frozenset[str]) -> dict[str, Any]:
     """Bytes in RAM of what an open index may hold: ``router``, ``reps``, ``codes`` by width, ``copies``."""
 
-    def tables(kind: str, width: int) -> int:
-        parts = min(2 * width, dim)
-        rotation = 2 * dim * dim if kind in rotated else 0
-        return rotation + 4 * (parts + 1) + 4 * CODEWORDS * dim
+    def maker(kind: str, width: int, family: Family = Family.PQ4) -> int:
+        rotation = 2 * dim * dim if kind in rotated and family is not Family.SQ8 else 0
+        return rotation + family.maker_bytes(width, dim)
 
-    def record(width: int) -> int:
-        return (min(2 * width, dim) + 1) // 2 + 1
+    def record(width: int, family: Family = Family.PQ4) -> int:
+        return family.code_bytes(width, dim) + 1
 
     units = router_units(shape.group_count(rows))
     lanes = sum(-(-count // LANES) * LANES for count in units)
-    router = lanes * record(shape.router_bytes) + LANES + tables("router", shape.router_bytes)
+    router = lanes * record(shape.router_bytes) + LANES + maker("router", shape.router_bytes)
     slots = shape.group_count(rows) * shape.group_slots
+    family = shape.code_family
     return {
         "router": router + (8 * dim if shape.quantised else 0),
-        "reps": tables("reps", shape.rep_bytes) if shape.rep_capacity else 0,
+        "reps": maker("reps", shape.rep_bytes) if shape.rep_capacity else 0,
         "codes": {
-            str(width): slots * record(width) + LANES + tables("codes", width) for width in shape.code_bytes
+            str(width): slots * record(width, family) + LANES + maker("codes", width, family)
+            for width in shape.code_bytes
         },
         **({"copies": rows * shape.copy_bytes + PLACE_SLACK_BYTES} if shape.copy_pages else {}),
     }

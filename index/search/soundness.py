@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pageann.errors import DamagedIndex, InvalidArgument
-from pageann.index.kernels.codes import CODEWORDS
+from pageann.index.code_families import Family
 from pageann.index.kernels.scan import LANES
-from pageann.index.kernels.state import MAX_LEVELS
+from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED, MAX_LEVELS
 from pageann.index.segment_files import PAGES_FILE, PLACE_SLACK_BYTES, Shape, tag_text
 from pageann.storage.bundle import Bundle
 from pageann.storage.format import PageLayout
@@ -91,16 +91,25 @@ def check_vector(path: Path, name: str, array: npt.NDArray[Any], dtype: type, le
 
 
 def check_quantizer(
-    path: Path, dim: int, rotation: npt.NDArray[Any], starts: npt.NDArray[Any], words: npt.NDArray[Any]
+    path: Path,
+    dim: int,
+    rotation: npt.NDArray[Any],
+    starts: npt.NDArray[Any],
+    words: npt.NDArray[Any],
+    family: Family = Family.PQ4,
 ) -> int:
-    """Bytes of a code; DamagedIndex unless the parts of the quantiser cover ``dim`` dimensions."""
+    """Bytes of a code; DamagedIndex unless the parts of codes of ``family`` cover ``dim`` dimensions."""
     if rotation.dtype != np.int16 or rotation.shape not in ((0, 0), (dim, dim)):
         raise _contradiction(path, f"its rotation is {rotation.dtype} {rotation.shape}")
-    check_vector(path, "words", words, np.float32, CODEWORDS * dim)
     check_vector(path, "starts", starts, np.int32, len(starts))
-    if len(starts) < 2 or starts[0] != 0 or starts[-1] != dim or (np.diff(starts) < 0).any():
+    if len(starts) < 2 or starts[0] != 0 or (np.diff(starts) < 0).any():
+        raise _contradiction(path, "the parts of its codes do not follow one another")
+    if starts[-1] != family.covered(dim, len(starts) - 1):
         raise _contradiction(path, "the parts of its codes do not cover the dimensions")
-    return len(starts) // 2
+    check_vector(path, "words", words, np.float32, family.words * int(starts[-1]))
+    if family.kind == KIND_BYTES:
+        return len(starts) - 1
+    return len(starts) // 2 + int(family.kind == KIND_FACTORED)
 
 
 def check_router(

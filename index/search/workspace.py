@@ -12,13 +12,15 @@ import numpy.typing as npt
 from pageann.index.kernels.codes import CODEWORDS
 from pageann.index.kernels.ranking import BINS
 from pageann.index.kernels.route import LEAST_CELLS
-from pageann.index.kernels.scan import LANES, TABLE_BYTES
+from pageann.index.kernels.scan import BYTE_TABLE_BYTES, BYTE_WORDS, LANES, TABLE_BYTES
 from pageann.index.kernels.state import (
     CALL_COUNT,
     COUNTER_COUNT,
     KEPT_CELLS,
+    KIND_BYTES,
     LAYOUT_PAGE_BYTES,
     P_CODE_BYTES,
+    P_CODE_KIND,
     P_COPY_BYTES,
     P_DIM,
     P_EXACT_LAYOUT,
@@ -36,7 +38,7 @@ from pageann.index.kernels.state import (
 )
 from pageann.storage.io.buffers import AlignedBuffer
 
-__all__ = ["Workspace", "WorkspaceFacts", "WorkspaceSize"]
+__all__ = ["Workspace", "WorkspaceFacts", "WorkspaceSize", "table_sizes"]
 
 _SPARE_BYTES = 4096
 """Behind the last page buffer, which scans may read beyond."""
@@ -62,14 +64,25 @@ class WorkspaceSize:
         return 1 << (8 * (self.effort + self.width) + 128).bit_length()
 
 
+def table_sizes(router_bytes: int, code_bytes: int, rep_bytes: int, code_kind: int) -> tuple[int, int]:
+    """(bytes of the largest tables of a query, terms that they are made from)."""
+    nibbles, parts = max(router_bytes, rep_bytes), 0
+    if code_kind == KIND_BYTES:
+        parts = code_bytes
+    else:
+        nibbles = max(nibbles, code_bytes)
+    terms = max(2 * CODEWORDS * nibbles, BYTE_WORDS * parts)
+    return max(TABLE_BYTES * nibbles, BYTE_TABLE_BYTES * parts), terms
+
+
 @dataclass(frozen=True, slots=True)
 class WorkspaceFacts:
     """What the memory of a query depends on, besides the call: facts of an open index."""
 
     rows: int
     dim: int
-    table_rows: int
-    """Most bytes of a code of any kind."""
+    table_sizes: tuple[int, int]
+    """As :func:`table_sizes` has them."""
     quantised: bool
     walks: bool
     """Whether pages bring codes of their neighbours."""
@@ -93,8 +106,11 @@ class WorkspaceFacts:
         return cls(
             rows=int(parameters[P_ROWS]),
             dim=int(parameters[P_DIM]),
-            table_rows=int(
-                max(parameters[P_ROUTER_BYTES], parameters[P_CODE_BYTES], parameters[P_REP_BYTES])
+            table_sizes=table_sizes(
+                *(
+                    int(parameters[which])
+                    for which in (P_ROUTER_BYTES, P_CODE_BYTES, P_REP_BYTES, P_CODE_KIND)
+                )
             ),
             quantised=bool(parameters[P_QUANTISED]),
             walks=bool(parameters[P_REP_BYTES]),
@@ -128,7 +144,7 @@ class WorkspaceFacts:
             "nav": ((slots, self.dim), np.float32),
             "quantised": ((slots, 2 * self.dim if self.quantised else 0), np.float32),
             "query_scalars": ((slots, QUERY_SCALARS), np.float64),
-            "tables": ((slots, 3, self.table_rows * TABLE_BYTES), np.uint8),
+            "tables": ((slots, 3, self.table_sizes[0]), np.uint8),
             "table_scalars": ((slots, 3, 2), np.float32),
             "frontier_scores": ((slots, frontier), np.float32),
             "frontier": ((slots, frontier), np.int32),
@@ -156,7 +172,7 @@ class WorkspaceFacts:
             "cell_scores": ((cells,), np.float32),
             "cell_places": ((cells,), np.int32),
             "rotated": ((max(self.dim, LANES),), np.float32),
-            "table_values": ((2 * CODEWORDS * self.table_rows,), np.float32),
+            "table_values": ((self.table_sizes[1],), np.float32),
         }
 
     def bytes(self, slots: int, size: WorkspaceSize) -> int:

@@ -52,6 +52,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "pays for second copies of vectors, which save reads (default: no copies)",
     )
     parser.add_argument(
+        "--codes",
+        metavar="FAMILY",
+        default="auto",
+        help="codes that are kept in memory: pq4, pq8, rabitq (1 to 8 bits a dimension, as many as fit) or "
+        "sq8; auto takes those that order a sample best for what they cost (default: auto)",
+    )
+    parser.add_argument(
         "--page-bytes", metavar="SIZE", help="4096, 8192, 16384, 32768 or 65536 (default: 4096)"
     )
     parser.add_argument(
@@ -120,6 +127,7 @@ def _build(arguments: argparse.Namespace) -> BuildReport:
             memory=arguments.memory,
             build_memory=arguments.build_memory,
             disk=arguments.disk,
+            codes=arguments.codes,
             page_bytes=page_bytes,
             seed=arguments.seed,
             threads=arguments.threads,

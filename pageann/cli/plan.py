@@ -33,6 +33,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--build-memory", metavar="SIZE", help="memory that the build may use (default: 3/4 of what is free)"
     )
     parser.add_argument("--disk", metavar="SIZE", help="as for `pageann build`")
+    parser.add_argument("--codes", metavar="FAMILY", default="auto", help="as for `pageann build`")
     parser.add_argument("--page-bytes", metavar="SIZE", help="as for `pageann build`")
     parser.add_argument(
         "--threads", type=positive_int, metavar="N", help="threads (default: the cores allowed)"
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         memory=arguments.memory,
         build_memory=arguments.build_memory,
         disk=arguments.disk,
+        codes=arguments.codes,
         page_bytes=page_bytes,
         threads=arguments.threads,
         column=arguments.column,

@@ -1,0 +1,157 @@
+"""Which family of codes orders the data at hand best for what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pageann.index.builder.arrange import Arrangement
+from pageann.index.builder.coders import train_coder
+from pageann.index.builder.coding import error_weight
+from pageann.index.builder.curves import UNIT_COST_US
+from pageann.index.builder.navigation import Navigation
+from pageann.index.builder.parallel import run_pieces
+from pageann.index.builder.quantizer import Coder
+from pageann.index.builder.residency import Residency
+from pageann.index.code_families import Family
+from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED
+from pageann.index.segment_files import Shape
+from pageann.types import Metric
+
+__all__ = ["family_costs", "reads_to_reach"]
+
+Floats = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+
+_QUERIES = 96
+_K = 10
+_RECALL = 0.97
+"""Above the usual 0.95, since rows of an index are found more easily than queries."""
+_CANDIDATES = 1500
+"""Vectors that a query chooses from: those of the groups nearest to it."""
+_TRAINED_ELEMENTS = 1 << 21
+_LEAST_TRAINED = 2048
+"""Of residuals that codes are trained on here."""
+_SCANNED = 9000
+"""Codes that a query of an index of a million scores."""
+_BYTE_COST_US = 0.0001
+"""To look a byte of a code up by shuffles, both parts of it."""
+_WIDE_BYTE_COST_US = 0.0008
+"""The same where it is one part of 256 words, without shuffles."""
+_FACTOR_COST_US = 0.001
+
+
+def _scan_cost_us(family: Family, code_bytes: int) -> float:
+    """Of one query."""
+    if family.kind == KIND_BYTES:
+        each = _WIDE_BYTE_COST_US * code_bytes
+    else:
+        each = _BYTE_COST_US * code_bytes + (_FACTOR_COST_US if family.kind == KIND_FACTORED else 0.0)
+    return _SCANNED * each
+
+
+def reads_to_reach(recall: float, places: Int64s) -> float:
+    """Pages to read, best first, for a share ``recall`` of what lies on those of rank ``places`` (from 0 on).
+
+    Between whole numbers it is interpolated.
+    """
+    found = np.cumsum(np.bincount(places.ravel())) / places.size
+    last = int(np.searchsorted(found, recall))
+    before = float(found[last - 1]) if last else 0.0
+    return last + (recall - before) / (float(found[last]) - before)
+
+
+def _places(estimates: Floats, pages: Int64s, wanted: Int64s) -> Int64s:
+    """The rank of each of the pages ``wanted``, where pages are read in the order of their best estimate."""
+    order = pages[np.argsort(estimates, kind="stable")]
+    found, first = np.unique(order, return_index=True)
+    ranks = np.empty(len(found), np.int64)
+    ranks[np.argsort(first)] = np.arange(len(found))
+    return np.asarray(ranks[np.searchsorted(found, wanted)])
+
+
+def family_costs(
+    navigation: Navigation,
+    arrangement: Arrangement,
+    coded: Floats,
+    shapes: Sequence[Shape],
+    metric: Metric,
+    *,
+    rotate: bool,
+    seed: int,
+    threads: int,
+    residency: Residency,
+) -> dict[Family, float]:
+    """Microseconds of a query by the family of each of ``shapes``, which differ in nothing else.
+
+    Counted, not timed: reads until the nearest of a sample of rows are found among the vectors of the groups
+    around them, at what a read costs, and scores at what those cost. Codes are trained on a small sample
+    of the rows; ``coded`` float32 (groups, dim) are the groups' centroids.
+    """
+    shape, rows, dim = shapes[0], len(arrangement.order), navigation.array.shape[1]
+    rng = np.random.default_rng(seed)
+    trained = min(rows, max(_LEAST_TRAINED, _TRAINED_ELEMENTS // dim))
+    residency.make_room(len(shapes) * 4 * trained * dim)
+    sample = np.sort(rng.choice(rows, trained, replace=False))
+    slots = np.sort(rng.choice(rows, min(rows, _QUERIES), replace=False))
+
+    def residuals(places: Int64s) -> Floats:
+        taken = navigation.take(arrangement.order[places])
+        taken -= coded[places // shape.group_slots]
+        return taken
+
+    residual_sample = residuals(sample)
+    coders = [
+        train_coder(
+            each.code_family, residual_sample, each.code_bytes[0], rotate=rotate, seed=seed, threads=threads
+        )
+        for each in shapes
+    ]
+    weights = [error_weight(each, "codes", each.code_bytes[0], dim) for each in shapes]
+    squares = np.einsum("ij,ij->i", coded, coded)
+    found: list[list[Int64s]] = [[] for _ in slots]
+
+    def rank(number: int) -> None:
+        slot = int(slots[number])
+        query = navigation.take(arrangement.order[slot : slot + 1])[0]
+        if metric is Metric.IP:
+            query -= np.float32(navigation.shift)
+        known = -2 * coded @ query + (0 if metric is Metric.IP else squares)
+        count = min(len(coded), 1 + _CANDIDATES // shape.group_slots)
+        groups = np.sort(np.argpartition(known, count - 1)[:count])
+        near = (groups[:, None] * shape.group_slots + np.arange(shape.group_slots)).ravel()
+        near = near[(near < rows) & (near != slot)]
+        missing = residuals(near)
+        centres = coded[near // shape.group_slots]
+        pages = near // shape.capacity
+        exact = _scores(query, centres + missing, metric)
+        best = np.argsort(exact, kind="stable")[:_K]
+        for coder, weight in zip(coders, weights, strict=True):
+            estimates = _estimates(query, centres, missing, coder, weight, metric)
+            found[number].append(_places(estimates, pages, pages[best]))
+
+    run_pieces(rank, range(len(slots)), threads)
+    costs = {}
+    for number, each in enumerate(shapes):
+        reads = reads_to_reach(_RECALL, np.concatenate([places[number] for places in found]))
+        costs[each.code_family] = reads * UNIT_COST_US + _scan_cost_us(each.code_family, each.code_bytes[0])
+    return costs
+
+
+def _scores(query: Floats, vectors: Floats, metric: Metric) -> Floats:
+    if metric is Metric.IP:
+        return np.asarray(-2 * vectors @ query)
+    return np.asarray(np.square(vectors - query).sum(axis=1))
+
+
+def _estimates(
+    query: Floats, centres: Floats, residuals: Floats, coder: Coder, weight: float, metric: Metric
+) -> Floats:
+    """What codes tell of vectors, as in :mod:`.coding`."""
+    decoded = coder.decode(coder.encode(residuals))
+    estimates = _scores(query, centres + decoded, metric)
+    if metric is Metric.IP:
+        return estimates
+    return np.asarray(estimates - weight * np.square(residuals - decoded).sum(axis=1))
