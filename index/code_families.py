@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pageann.errors import InvalidArgument
 from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED, KIND_NIBBLES
@@ -38,15 +38,13 @@ class Family(enum.StrEnum):
         """Of a part."""
         return 256 if self is Family.PQ8 else 16
 
-    def covered(self, dim: int, parts: int) -> int:
-        """Dimensions that so many parts go over, counted as often as they do; 0: there are no such codes."""
+    def has_bounds(self, starts: Sequence[int], dim: int) -> bool:
+        """Whether parts of codes of ``dim`` dimensions may have these bounds, which ascend from 0."""
         if self in (Family.PQ4, Family.PQ8):
-            return dim
-        for bits in range(1, _MOST_BITS + 1):
-            starts = plane_starts(grid_planes(bits), dim)
-            if len(starts) == parts + 1:
-                return starts[-1]
-        return 0
+            return starts[-1] == dim
+        least = _MOST_BITS if self is Family.SQ8 else 1
+        grids = (plane_starts(grid_planes(bits), dim) for bits in range(least, _MOST_BITS + 1))
+        return list(starts) in grids
 
     def bits(self, width: int, dim: int) -> int:
         """Bits a dimension of codes of up to ``width`` bytes where each has as many; 0: it takes more bytes.

@@ -7,7 +7,7 @@ planned for as much of the budget as leaves the rest for everything else.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from pageann.index.segment_files import Shape
 from pageann.storage.manifest import SegmentEntry
 from pageann.types import Metric, format_bytes
 
-__all__ = ["family_shapes", "fitted_plan", "opening_plan"]
+__all__ = ["CodeChoice", "code_choices", "fitted_plan", "opening_plan"]
 
 _CALIBRATED_WORKERS = 2
 """The plan that is calibrated is one for so many threads, whatever the build runs on."""
+_NARROWER_SHARES = (1.0, 0.75, 0.5)
+"""Of the width of codes that were planned."""
 _STEPS = 50
 """Parts of the budget that are given up one by one."""
 
@@ -47,7 +49,15 @@ def opening_plan(
     return plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, default_tunings(plan.shape))
 
 
-def family_shapes(
+@dataclass(frozen=True, slots=True)
+class CodeChoice:
+    """A shape that may have other codes than planned, and the share of its pages that can then be pinned."""
+
+    shape: Shape
+    pinned_share: float
+
+
+def code_choices(
     rows: int,
     dim: int,
     dtype: np.dtype[Any],
@@ -55,22 +65,30 @@ def family_shapes(
     plan: Plan,
     memory_bytes: int,
     disk: DiskRoom | None,
-) -> dict[Family, Shape]:
-    """The shape of ``plan`` with codes of each family that fits as its own do, which come first."""
-    found = {plan.shape.code_family: plan.shape}
+) -> tuple[CodeChoice, ...]:
+    """The shape of ``plan``, then those with codes of other families or widths that fit where its own do.
+
+    Narrower codes are there only where memory that they leave can be spent on pages: those that are walked
+    are better read with finer codes.
+    """
+    shares = (1.0,) if plan.shape.rep_capacity else _NARROWER_SHARES
+    found: dict[tuple[Family, int], CodeChoice] = {}
     for family in Family:
-        widths = family.widths(plan.shape.code_bytes, dim)
-        if family in found or not widths:
-            continue
-        shape = replace(plan.shape, code_family=family, code_bytes=widths)
-        try:
-            opened = opening_plan(rows, dim, dtype, metric, replace(plan, shape=shape), memory_bytes)
-        except BudgetTooSmall:
-            continue
-        on_disk = 0 if disk is None else index_bytes(shape, rows, dim, plan.rotate, disk.id_bytes)
-        if opened.residence.code_bytes == widths[0] and (disk is None or on_disk <= disk.bytes):
-            found[family] = shape
-    return found
+        for share in shares:
+            wide = [int(share * plan.shape.code_bytes[0]), *plan.shape.code_bytes[1:]]
+            widths = family.widths([width for width in wide if width <= wide[0]], dim)
+            if not widths or (family, widths[0]) in found:
+                continue
+            shape = replace(plan.shape, code_family=family, code_bytes=widths)
+            try:
+                opened = opening_plan(rows, dim, dtype, metric, replace(plan, shape=shape), memory_bytes)
+            except BudgetTooSmall:
+                continue
+            on_disk = 0 if disk is None else index_bytes(shape, rows, dim, plan.rotate, disk.id_bytes)
+            if opened.residence.code_bytes == widths[0] and (disk is None or on_disk <= disk.bytes):
+                pinned_share = opened.residence.pinned_pages / shape.page_count(rows)
+                found[family, widths[0]] = CodeChoice(shape, pinned_share)
+    return tuple(found.values())
 
 
 def fitted_plan(

@@ -16,8 +16,9 @@ from pageann.datasets.source import VectorSource
 from pageann.errors import BuildCancelled, StorageError
 from pageann.index.builder.calibration import CALIBRATED_KS, calibrate
 from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.code_choice import LEAST_MEASURED_ROWS
 from pageann.index.builder.disk_room import DiskRoom, most_id_bytes
-from pageann.index.builder.fitting import family_shapes, fitted_plan
+from pageann.index.builder.fitting import CodeChoice, code_choices, fitted_plan
 from pageann.index.builder.heldout import Sample, draw_sample
 from pageann.index.builder.ids import write_ids
 from pageann.index.builder.layout import Plan
@@ -188,14 +189,13 @@ def _build(build: _Build, vectors: npt.NDArray[Any], ids: IdValues | None, crc: 
     return _report(manifest, built, plan, opened, calibration, phases)
 
 
-def _choices(build: _Build, vectors: npt.NDArray[Any]) -> tuple[Shape, ...]:
-    """Shapes that differ in the family of their codes; empty where the family is given."""
+def _choices(build: _Build, vectors: npt.NDArray[Any]) -> tuple[CodeChoice, ...]:
+    """Shapes that differ in their codes; empty where their family is given, or little depends on it."""
     options, plan = build.options, build.plan
-    if options.codes is not None or not plan.shape.code_bytes:
-        return ()
     rows, dim = vectors.shape
-    found = family_shapes(rows, dim, vectors.dtype, options.metric, plan, build.memory_bytes, build.disk)
-    return tuple(found.values())
+    if options.codes is not None or not plan.shape.code_bytes or rows < LEAST_MEASURED_ROWS:
+        return ()
+    return code_choices(rows, dim, vectors.dtype, options.metric, plan, build.memory_bytes, build.disk)
 
 
 def _write_ids(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pageann.index.builder.arrange import Arrangement, arrange
 from pageann.index.builder.both_ways import MIXED_FILES, lists_both_ways
 from pageann.index.builder.checkpoint import Checkpoints
+from pageann.index.builder.code_choice import choice_costs
 from pageann.index.builder.coding import (
     RouterCodes,
     VectorCodes,
@@ -22,7 +23,7 @@ from pageann.index.builder.coding import (
     group_spreads,
 )
 from pageann.index.builder.copies import copy_order, copy_places
-from pageann.index.builder.families import family_costs
+from pageann.index.builder.fitting import CodeChoice
 from pageann.index.builder.locality import LocalCopy, copy_by_locality
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.neighbours import FEW_TREES, TREES, neighbour_file
@@ -80,8 +81,8 @@ class SegmentInput:
     tag: int
     queries: SolvedSample | None = None
     """What it is built for, unless its own vectors."""
-    choices: tuple[Shape, ...] = ()
-    """Shapes to choose from, which differ in the family of their codes; empty: ``shape`` it is."""
+    choices: tuple[CodeChoice, ...] = ()
+    """Shapes to choose from, which differ in their codes; empty: ``shape`` it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +203,12 @@ class _SegmentWriter:
 
     @property
     def shape(self) -> Shape:
-        """With the family of codes that was chosen."""
+        """With the codes that were chosen."""
         return self._build.shape
 
     def write_codes(self, done: Done) -> None:
-        """Choose the family of the codes, where it is open, and write every width of them."""
-        self._choose_family()
+        """Choose the codes, where they are open, and write every width of them."""
+        self._choose_codes()
         shape = self._build.shape
         widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
         steps = ["pages", *(f"codes-{width}" for width in widths)]
@@ -217,21 +218,21 @@ class _SegmentWriter:
             self._write_width(width)
             done(number + 1, len(widths))
 
-    def _choose_family(self) -> None:
-        choices = {shape.code_family: shape for shape in self._build.choices}
+    def _choose_codes(self) -> None:
+        choices = self._build.choices
         if len(choices) < 2:
             return
-        known = self._store.find("family")
+        known = self._store.find("choice")
         if known is None:
             self._router = self._code_router()
-            costs = family_costs(
-                self._copy.navigation, self._arrangement, self._router.coded, list(choices.values()),
-                self._build.metric, rotate="codes" in self._build.rotate, seed=self._build.seed,
-                threads=self._build.threads, residency=self._store.residency,
+            costs = choice_costs(
+                self._copy.navigation, self._arrangement, self._router.coded, choices, self._build.metric,
+                rotate="codes" in self._build.rotate, seed=self._build.seed, threads=self._build.threads,
+                residency=self._store.residency,
             )  # fmt: skip
-            known = self._store.finish("family", str(min(costs, key=lambda family: costs[family])))
+            known = self._store.finish("choice", costs.index(min(costs)))
             self._store.save_if_due()
-        self._build = replace(self._build, shape=choices[Family(known.value)])
+        self._build = replace(self._build, shape=choices[known.value].shape)
 
     def _code_router(self) -> RouterCodes:
         build = self._build

@@ -104,7 +104,7 @@ def check_quantizer(
     check_vector(path, "starts", starts, np.int32, len(starts))
     if len(starts) < 2 or starts[0] != 0 or (np.diff(starts) < 0).any():
         raise _contradiction(path, "the parts of its codes do not follow one another")
-    if starts[-1] != family.covered(dim, len(starts) - 1):
+    if not family.has_bounds(starts.tolist(), dim):
         raise _contradiction(path, "the parts of its codes do not cover the dimensions")
     check_vector(path, "words", words, np.float32, family.words * int(starts[-1]))
     if family.kind == KIND_BYTES:

@@ -32,18 +32,28 @@ class Quantiser:
 
     rotation: Doubles
     words: list[Doubles]
-    """(16, length) of each part."""
+    """(16, length) of each part, or (256, length)."""
+    factor: tuple[float, float] | None = None
+    """(low, step) of the factors of codes, where they have one."""
 
     @property
     def code_bytes(self) -> int:
         """Bytes of a code, without its constant."""
-        return (len(self.words) + 1) // 2
+        parts = len(self.words)
+        return parts if len(self.words[0]) == 256 else (parts + 1) // 2 + (self.factor is not None)
 
     def turned(self, codes: NDArray[np.uint8]) -> Doubles:
-        """The words of each code side by side, (n, dim)."""
-        numbers = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
-        demand(not numbers[:, len(self.words) :].any(), "half a byte without a part is 0")
-        return np.concatenate([words[numbers[:, p]] for p, words in enumerate(self.words)], axis=1)
+        """What each code stands for before it is turned back, (n, dim)."""
+        factors = np.ones(len(codes))
+        if self.factor is not None:
+            factors = self.factor[0] + self.factor[1] * codes[:, -1].astype(np.float64)
+            codes = codes[:, :-1]
+        numbers = codes
+        if len(self.words[0]) == 16:
+            numbers = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+            demand(not numbers[:, len(self.words) :].any(), "half a byte without a part is 0")
+        beside = np.concatenate([words[numbers[:, p]] for p, words in enumerate(self.words)], axis=1)
+        return beside.reshape(len(codes), -1, len(self.rotation)).sum(axis=1) * factors[:, None]
 
     def vectors(self, codes: NDArray[np.uint8]) -> Doubles:
         """What each code stands for, (n, dim)."""
@@ -54,10 +64,11 @@ class Quantiser:
         turned = self.rotation @ query
         ranges = []
         for (first, last), words in zip(self._bounds(), self.words, strict=True):
-            part = turned[first:last]
+            part = turned[first % len(turned) :][: last - first]
             terms = ((words - part) ** 2).sum(axis=1) if squares else -2 * words @ part
             ranges.append(terms.max() - terms.min())
-        return float(max(ranges)) / 255 / 2 * len(self.words)
+        largest = 1.0 if self.factor is None else self.factor[0] + 255 * self.factor[1]
+        return float(max(ranges)) / 255 / 2 * len(self.words) * largest
 
     def _bounds(self) -> list[tuple[int, int]]:
         ends = np.cumsum([0, *(words.shape[1] for words in self.words)]).tolist()
@@ -240,16 +251,24 @@ def _key(value: int | str) -> Any:
     return np.int64(value)
 
 
-def _read_coded(data: bytes, dim: int) -> Coded:
+def _read_coded(data: bytes, dim: int, family: str = "pq4") -> Coded:
     meta, arrays = read_bundle(data)
     starts, words = arrays["starts"], arrays["words"]
-    demand(starts[0] == 0 and starts[-1] == dim and len(words) == 16 * dim, "parts cover the dimensions")
+    count = 256 if family == "pq8" else 16
+    covered = int(starts[-1])
+    demand(starts[0] == 0 and len(words) == count * covered, "parts have their words")
+    demand(
+        covered == dim or (family in ("rabitq", "sq8") and covered % dim == 0), "parts cover the dimensions"
+    )
+    factor = (meta["factor_low"], meta["factor_step"]) if family == "rabitq" else None
     rotation = np.eye(dim)
     if arrays["rotation"].shape != (0, 0):
         rotation = arrays["rotation"].astype(np.float64) * meta["scale"]
-    parts = [words[16 * a : 16 * b].reshape(16, b - a).astype(np.float64) for a, b in pairwise(starts)]
+    parts = [
+        words[count * a : count * b].reshape(count, b - a).astype(np.float64) for a, b in pairwise(starts)
+    ]
     demand("codes" not in arrays or not arrays["codes"][-LANES:].any(), "32 zeros end the codes")
-    return Coded(meta, arrays, Quantiser(rotation, parts))
+    return Coded(meta, arrays, Quantiser(rotation, parts, factor))
 
 
 def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segment:
@@ -260,7 +279,10 @@ def read_segment(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Segmen
     exact = read_page_file(files["vectors.bin"]) if shape["quantised"] else pages
     _check_shape(shape, pages, exact)
     calibration, pins = revised(files, "calibration.json"), revised(files, "pins.bin")
-    codes = {width: _read_coded(files[f"codes-{width:03d}.bin"], dim) for width in shape["code_bytes"]}
+    family = shape.get("code_family", "pq4")
+    codes = {
+        width: _read_coded(files[f"codes-{width:03d}.bin"], dim, family) for width in shape["code_bytes"]
+    }
     return Segment(
         entry=entry,
         pages=pages,

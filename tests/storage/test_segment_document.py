@@ -52,10 +52,18 @@ class Built:
 
 
 def build(
-    path: Path, rows: int, dim: int, dtype: str, metric: str, memory: str, ids: Any, disk: str | None = None
+    path: Path,
+    rows: int,
+    dim: int,
+    dtype: str,
+    metric: str,
+    memory: str,
+    ids: Any,
+    disk: str | None = None,
+    codes: str = "pq4",
 ) -> Built:
     base, queries = clustered(rows, dim, dtype=dtype, queries=3, seed=5, clusters=20)
-    pageann.build(base, path, metric=metric, memory=memory, ids=ids, disk=disk, threads=1)
+    pageann.build(base, path, metric=metric, memory=memory, ids=ids, disk=disk, codes=codes, threads=1)
     found = read_index(path)
     entry = IndexDirectory(path).current().segments[0]
     files = {name.split("/")[1]: data for name, data in found.files.items()}
@@ -167,6 +175,19 @@ def test_estimates_are_those_of_the_formula(built: Built) -> None:
             segment.close()
 
 
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize(
+    ("codes", "memory"), [("pq8", "120KiB"), ("rabitq", "72KiB"), ("rabitq", "90KiB"), ("sq8", "160KiB")]
+)
+def test_estimates_of_other_families(tmp_path: Path, codes: str, memory: str, metric: str) -> None:
+    """RaBitQ with one piece of bits, and with two."""
+    built = build(tmp_path / "index", 2000, 26, "uint8", metric, memory, list(range(2000)), codes=codes)
+    assert built.segment.shape["code_family"] == codes
+    pieces = {coded.arrays["starts"][-1] // 26 for coded in built.segment.codes.values()}
+    assert max(pieces) == (2 if codes == "sq8" or memory == "90KiB" else 1)
+    test_estimates_are_those_of_the_formula(built)
+
+
 @dataclass
 class Walked:
     """A segment whose pages represent others, in groups of two pages."""
@@ -261,7 +282,7 @@ def test_the_document_names_the_fields_of_the_code() -> None:
 def test_what_else_an_index_says_of_itself(built: Built) -> None:
     manifest = read_index(built.path).manifest
     allowance = {"disk_bytes"} if built.segment.copies else set()
-    assert set(manifest["options"]) == keys_of_options() | allowance
+    assert set(manifest["options"]) == keys_of_options() | allowance | {"codes"}
     assert set(manifest["segments"][0]["meta"]) == {"shape", "ids", "arrays"}
     assert built.segment.calibration["version"] == 1
     assert set(built.segment.calibration["tunings"]) == {"0", *map(str, built.segment.codes)}

@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pageann.index.kernels.scan import (
+    BYTE_TABLE_BYTES,
     LANES,
     MAX_BLOCK_ROWS,
     TABLE_BYTES,
+    fill_byte_tables,
     fill_tables,
     lookup_one,
     plain_block,
     score_block,
+    score_bytes,
+    score_factored,
 )
 from tests.reference.code_twin import codebook, doubled_tables, lane_sums
 from tests.reference.vector_sets import SEEDS, continuous
@@ -127,3 +131,81 @@ def test_a_query_that_cannot_tell_codewords_apart_has_empty_tables(inner: bool) 
     assert step == 0
     assert not tables.any()
     assert base == pytest.approx(float(book.terms(query, inner)[:, 0].sum()), rel=1e-5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SEEDS, st.integers(1, 150), st.integers(1, 32))
+def test_codes_of_a_byte_a_part(seed: int, rows: int, stride: int) -> None:
+    """Lanes beyond the stride, which belong to other records, are neither read nor written."""
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 256, (rows + 1, stride)).astype(np.uint8)
+    entries = random.integers(0, 256, (rows, BYTE_TABLE_BYTES)).astype(np.uint8)
+    constants = codes[-1]
+    found = np.full(LANES, 77, np.float32)
+    sums = entries[np.arange(rows)[:, None], codes[:-1]].sum(axis=0, dtype=np.int64)
+    expected = -3.25 + 1.5 * constants + 0.375 * sums
+    limit = float(np.median(expected))
+    below = score_bytes(
+        codes.ctypes.data, stride, rows, entries.ctypes.data, constants.ctypes.data, np.float32(-3.25),
+        np.float32(1.5), np.float32(0.375), np.float32(limit), found.ctypes.data,
+    )  # fmt: skip
+    assert (found[:stride] == expected).all()
+    assert (found[stride:] == 77).all()
+    assert below == sum(1 << lane for lane in range(stride) if expected[lane] < limit)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SEEDS, st.integers(1, 2 * MAX_BLOCK_ROWS), st.integers(1, 32))
+def test_sums_that_count_times_a_factor(seed: int, rows: int, stride: int) -> None:
+    codes, halves, tables = block(seed, rows + 2, stride, extremes=False)
+    sums = lane_sums(codes, stride, rows, halves[:rows], stride)
+    factors = codes[rows * stride : (rows + 1) * stride]
+    constants = codes[(rows + 1) * stride : (rows + 2) * stride]
+    found = np.empty(LANES, np.float32)
+    expected = (-3.25 + 1.5 * constants) + (0.5 + 0.25 * factors) * (-8.0 + 0.125 * sums)
+    limit = float(np.median(expected))
+    below = score_factored(
+        codes.ctypes.data, stride, rows, tables.ctypes.data, np.float32(-3.25), np.float32(1.5),
+        np.float32(-8.0), np.float32(0.125), np.float32(0.5), np.float32(0.25), np.float32(limit), found,
+    )  # fmt: skip
+    assert found[:stride] == pytest.approx(expected, rel=1e-6)
+    mask = (1 << stride) - 1
+    assert below & mask == sum(1 << lane for lane in range(stride) if found[lane] < np.float32(limit))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.lists(st.integers(1, 6), min_size=1, max_size=9))
+def test_tables_of_a_byte_a_part(seed: int, lengths: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    words = [random.standard_normal((256, length)).astype(np.float32) for length in lengths]
+    query = continuous(seed, 1, sum(lengths))[0]
+    tables = np.full(256 * len(lengths), 9, np.uint8)
+    flat = np.concatenate([part.ravel() for part in words])
+    base, step = fill_byte_tables(query, starts, flat, np.empty(256 * len(lengths), np.float32), tables)
+    terms = np.stack(
+        [
+            -2 * part.astype(np.float64) @ query[first:last]
+            for part, first, last in zip(words, starts[:-1], starts[1:], strict=True)
+        ]
+    )
+    least = terms.min(axis=1, keepdims=True)
+    assert base == pytest.approx(float(least.sum()), rel=1e-4)
+    assert tables.max() == 255
+    assert np.abs(tables.reshape(-1, 256) * step - (terms - least)).max() <= 0.501 * step + 1e-5
+
+
+def test_parts_may_go_over_the_dimensions_again() -> None:
+    """As those of numbers in pieces do: part 3 covers the first dimension once more."""
+    query = continuous(5, 1, 3)[0]
+    starts = np.array([0, 1, 2, 3, 4, 6], np.int32)
+    words = continuous(6, 1, 16 * 6)[0]
+    tables, values = np.zeros(3 * TABLE_BYTES, np.uint8), np.empty(80, np.float32)
+    base, step = fill_tables(query, starts, words, True, values, tables)
+    entries = tables.reshape(-1, 2, 2, 16)[:, :, 0].reshape(-1, 16)
+    for part, dims in enumerate([[0], [1], [2], [0], [1, 2]]):
+        first = 16 * starts[part]
+        mine = words[first : first + 16 * len(dims)].reshape(16, -1)
+        terms = -2 * mine @ query[dims]
+        assert np.abs(entries[part] * step - (terms - terms.min())).max() <= 0.51 * step
+    assert base < 0

@@ -1,0 +1,202 @@
+"""What codes of each family stand for, what they take, and which of them a build chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pageann.datasets.synthetic import clustered
+from pageann.index.builder import code_choice
+from pageann.index.builder.arrange import Arrangement
+from pageann.index.builder.code_choice import choice_costs, reads_to_reach
+from pageann.index.builder.coders import train_coder
+from pageann.index.builder.fitting import CodeChoice
+from pageann.index.builder.grid import GridCoder, train_grid
+from pageann.index.builder.navigation import navigation_view
+from pageann.index.builder.parallel import one_blas_thread
+from pageann.index.builder.residency import Residency
+from pageann.index.code_families import Family, grid_planes
+from pageann.types import Metric
+from tests.reference.small_segment import small_shape
+from tests.reference.vector_sets import SEEDS, continuous
+
+FAMILIES = list(Family)
+
+
+def skewed(seed: int, rows: int, dim: int) -> NDArray[np.float32]:
+    """Elements of different sizes, about a mean of 1."""
+    return np.asarray(continuous(seed, rows, dim) * np.linspace(0.5, 3, dim) + 1, np.float32)
+
+
+def width_of(family: Family, dim: int) -> int:
+    return {Family.PQ4: dim // 4, Family.PQ8: dim // 4, Family.RABITQ: dim // 4 + 2}.get(family, dim)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 400), st.sampled_from(FAMILIES), st.booleans())
+def test_codes_take_what_is_foretold(dim: int, width: int, family: Family, rotate: bool) -> None:
+    foretold = family.code_bytes(width, dim)
+    assert foretold <= width
+    if not foretold:
+        assert family in (Family.RABITQ, Family.SQ8)
+        return
+    assert family.code_bytes(foretold, dim) == foretold, "and asking for as much gives as much"
+    assert family.widest(dim) >= foretold
+    if family is Family.PQ8 and dim > 40:
+        return  # 256 words a part take their time
+    coder = train_coder(family, continuous(1, 40, dim), width, rotate=rotate and dim < 100, seed=0)
+    assert coder.code_bytes == foretold
+    arrays = coder.arrays()
+    assert arrays["starts"].nbytes + arrays["words"].nbytes == family.maker_bytes(width, dim)
+    assert family.has_bounds(arrays["starts"].tolist(), dim)
+    assert not family.has_bounds([*arrays["starts"].tolist()[:-1], 1000], dim)
+    assert len(arrays["words"]) == family.words * arrays["starts"][-1]
+    assert coder.encode(continuous(2, 3, dim)).shape == (3, foretold)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(1, 30), st.integers(1, 8), st.booleans())
+def test_words_add_up_to_what_codes_stand_for(seed: int, dim: int, bits: int, sq8: bool) -> None:
+    """So a search that looks words up and a build that takes codes apart mean the same."""
+    sample = skewed(seed, 50, dim)
+    family = Family.SQ8 if sq8 else Family.RABITQ
+    width = family.widest(dim) if sq8 else next(w for w in range(1, dim + 3) if family.bits(w, dim) >= bits)
+    coder = train_grid(sample, family, width, rotate=False, seed=seed)
+    assert coder.bits == (8 if sq8 else family.bits(width, dim))
+    rows = skewed(seed + 1, 20, dim)
+    codes = coder.encode(rows)
+    arrays = coder.arrays()
+    numbers = np.stack([codes & 15, codes >> 4], axis=2).reshape(20, -1)
+    total = np.zeros((20, dim))
+    for part in range(len(arrays["starts"]) - 1):
+        first, last = arrays["starts"][part : part + 2].tolist()
+        words = arrays["words"][16 * first : 16 * last].reshape(16, -1)
+        total[:, first % dim : first % dim + last - first] += words[numbers[:, part]]
+    if coder.factored:
+        total *= (coder.factor_low + coder.factor_step * codes[:, -1].astype(np.float64))[:, None]
+    assert coder.decode(codes) == pytest.approx(total, rel=1e-4, abs=1e-4)
+
+
+def test_scalar_codes_are_within_half_a_step() -> None:
+    sample = skewed(3, 2000, 9)
+    coder = train_grid(sample, Family.SQ8, 9, rotate=False, seed=0)
+    missed = np.abs(sample - coder.decode(coder.encode(sample)))
+    inside = missed <= 0.501 * coder.step + 1e-6
+    assert inside.mean() > 0.999, "all but the few that are clipped"
+    assert (coder.step < 6 * sample.std(axis=0) / 128).all()
+
+
+def test_elements_that_never_differ_have_a_code() -> None:
+    sample = np.ones((50, 4), np.float32)
+    for family in (Family.SQ8, Family.RABITQ):
+        coder = train_grid(sample, family, family.widest(4), rotate=False, seed=0)
+        assert coder.decode(coder.encode(sample)) == pytest.approx(sample, abs=0.02)
+
+
+def test_estimated_products_are_right_on_average() -> None:
+    """Of the same vectors, turned by many rotations: what RaBitQ is for."""
+    rows, query = skewed(5, 4, 32), skewed(6, 1, 32)[0]
+    true = rows @ query
+    found = []
+    for seed in range(300):
+        coder = train_grid(rows, Family.RABITQ, 6, rotate=True, seed=seed)
+        assert isinstance(coder, GridCoder)
+        assert coder.bits == 1
+        found.append(coder.decode(coder.encode(rows)) @ query)
+    spread = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (np.abs(np.mean(found, axis=0) - true) < 4.5 * spread + 0.01 * np.abs(true)).all()
+
+
+def test_pieces_of_numbers() -> None:
+    assert [list(grid_planes(bits)) for bits in (1, 3, 7, 8)] == [
+        [(1, 0)],
+        [(2, 1), (1, 0)],
+        [(4, 3), (2, 1), (1, 0)],
+        [(4, 4), (4, 0)],
+    ]
+
+
+def test_reads_that_find_a_share() -> None:
+    places = np.array([[0, 0, 1, 3], [0, 2, 2, 5]])
+    assert reads_to_reach(3 / 8, places) == 1
+    assert reads_to_reach(5 / 8, places) == pytest.approx(2.5)
+    assert reads_to_reach(1.0, places) == 6
+
+
+@pytest.fixture(scope="module")
+def arranged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Arrangement, NDArray[np.float32]]:
+    """3,000 vectors of 64 elements in groups of 20, and their centroids."""
+    base, _ = clustered(3000, 64, dtype="float32", queries=1, clusters=150, intrinsic_dim=20, seed=2)
+    navigation = navigation_view(base, Metric.L2, tmp_path_factory.mktemp("scratch"))
+    order = np.argsort(base[:, 0] * 1e-6 + np.arange(3000) // 20, kind="stable").astype(np.int32)
+    centroids = base[order].reshape(150, 20, 64).mean(axis=1)
+    return navigation, Arrangement(order, centroids, 0.0), centroids
+
+
+def costs(arranged: Any, *chosen: tuple[Family, int], **changes: Any) -> dict[Family, float]:
+    navigation, arrangement, centroids = arranged
+    pinned = changes.pop("pinned", 0.0)
+    choices = [
+        CodeChoice(small_shape(64, capacity=20, code_bytes=(width,), code_family=family), pinned)
+        for family, width in chosen
+    ]
+    options = {"rotate": True, "seed": 0, "threads": 1, **changes}
+    with one_blas_thread():
+        found = choice_costs(
+            navigation, arrangement, centroids, choices, Metric.L2, residency=Residency(1 << 30), **options
+        )
+    return {family: cost for (family, _), cost in zip(chosen, found, strict=True)}
+
+
+def test_finer_codes_cost_fewer_reads(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_choice, "_SCANNED", 0)
+    sq8 = costs(arranged, (Family.SQ8, 64))[Family.SQ8]
+    for family, coarse, fine in ((Family.PQ4, 4, 16), (Family.PQ8, 4, 16), (Family.RABITQ, 9, 25)):
+        assert (
+            sq8 < 1.02 * costs(arranged, (family, fine))[family] < costs(arranged, (family, coarse))[family]
+        )
+
+
+def test_what_scores_take_counts(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ((Family.PQ4, 16), (Family.PQ8, 16))
+    dear = costs(arranged, *both)
+    monkeypatch.setattr(code_choice, "_SCANNED", 0)
+    free = costs(arranged, *both)
+    assert dear[Family.PQ4] - free[Family.PQ4] == pytest.approx(9000 * 0.0016)
+    assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(9000 * 16 * 0.0008)
+
+
+def test_reads_of_pinned_pages_cost_nothing(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_choice, "_SCANNED", 0)
+    none, half, all_of_them = (costs(arranged, (Family.PQ4, 8), pinned=p)[Family.PQ4] for p in (0, 0.5, 1))
+    assert half == pytest.approx(none / 8)
+    assert all_of_them == 0
+
+
+def test_threads_and_companions_change_no_cost(arranged: Any) -> None:
+    alone = costs(arranged, (Family.RABITQ, 17))
+    among = costs(arranged, (Family.PQ4, 16), (Family.RABITQ, 17), threads=2)
+    assert among[Family.RABITQ] == alone[Family.RABITQ]
+
+
+@pytest.mark.parametrize("metric", [Metric.IP, Metric.COSINE])
+def test_other_metrics(tmp_path: Path, metric: Metric) -> None:
+    base, _ = clustered(400, 16, dtype="int8", queries=1, clusters=20, seed=3)
+    navigation = navigation_view(base, metric, tmp_path)
+    order = np.arange(400, dtype=np.int32)
+    centroids = navigation.take(order).reshape(40, 10, 16).mean(axis=1)
+    choices = [
+        CodeChoice(small_shape(16, capacity=10, code_bytes=(width,), code_family=family), 0.0)
+        for family, width in ((Family.PQ4, 2), (Family.SQ8, 16))
+    ]
+    coarse, fine = choice_costs(
+        navigation, Arrangement(order, centroids, 0.0), centroids, choices, metric, rotate=True, seed=0,
+        threads=1, residency=Residency(1 << 30),
+    )  # fmt: skip
+    assert fine < coarse
