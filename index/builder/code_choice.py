@@ -10,7 +10,6 @@ import numpy.typing as npt
 from pageann.index.builder.arrange import Arrangement
 from pageann.index.builder.coders import train_coder
 from pageann.index.builder.coding import error_weight
-from pageann.index.builder.curves import UNIT_COST_US
 from pageann.index.builder.fitting import CodeChoice
 from pageann.index.builder.navigation import Navigation
 from pageann.index.builder.parallel import run_pieces
@@ -27,15 +26,18 @@ Int64s = npt.NDArray[np.int64]
 
 LEAST_MEASURED_ROWS = 1000
 """Of which a sample can tell families apart; of fewer every query looks at most codes anyway."""
-_QUERIES = 96
+_QUERIES = 64
 _K = 10
 _RECALL = 0.97
 """Above the usual 0.95, since rows of an index are found more easily than queries."""
-_CANDIDATES = 1500
+_CANDIDATES = 1000
 """Vectors that a query chooses from: those of the groups nearest to it."""
-_TRAINED_ELEMENTS = 1 << 21
+_TRAINED_ELEMENTS = 1 << 20
 _LEAST_TRAINED = 2048
 """Of residuals that codes are trained on here."""
+_READ_COST_US = 60.0
+"""Dearer than where the width of scans is chosen, which can be tuned later: many volumes give no more than
+16,000 reads a second."""
 _SCANNED = 9000
 """Codes that a query of an index of a million scores."""
 _BYTE_COST_US = 0.0001
@@ -93,13 +95,13 @@ def choice_costs(
 
     Counted, not timed: reads until the nearest of a sample of rows are found among the vectors of the groups
     around them, at what a read costs, without those of pinned pages; and scores at what those cost. Codes are
-    trained on a small sample of the rows; ``coded`` float32 (groups, dim) are the groups' centroids.
+    trained on a small sample of the rows; ``coded`` float32 (groups, dim) are the groups' centroids. Infinite
+    for those whose scores alone cost more than another choice.
     """
-    shapes = [choice.shape for choice in choices]
-    shape, rows, dim = shapes[0], len(arrangement.order), navigation.array.shape[1]
+    shape, rows, dim = choices[0].shape, len(arrangement.order), navigation.array.shape[1]
     rng = np.random.default_rng(seed)
     trained = min(rows, max(_LEAST_TRAINED, _TRAINED_ELEMENTS // dim))
-    residency.make_room(len(shapes) * 4 * trained * dim)
+    residency.make_room(2 * 4 * trained * dim)
     sample = np.sort(rng.choice(rows, trained, replace=False))
     slots = np.sort(rng.choice(rows, min(rows, _QUERIES), replace=False))
 
@@ -108,42 +110,40 @@ def choice_costs(
         taken -= coded[places // shape.group_slots]
         return taken
 
-    residual_sample = residuals(sample)
-    coders = [
-        train_coder(
-            each.code_family, residual_sample, each.code_bytes[0], rotate=rotate, seed=seed, threads=threads
-        )
-        for each in shapes
-    ]
-    weights = [error_weight(each, "codes", each.code_bytes[0], dim) for each in shapes]
+    sample_residuals = residuals(sample)
     squares = np.einsum("ij,ij->i", coded, coded)
-    found: list[list[Int64s]] = [[] for _ in slots]
+    costs: list[float] = []
+    for choice in choices:
+        family, width = choice.shape.code_family, choice.shape.code_bytes[0]
+        scan_cost = _scan_cost_us(family, width)
+        if scan_cost >= min(costs, default=np.inf):
+            costs.append(np.inf)
+            continue
+        coder = train_coder(family, sample_residuals, width, rotate=rotate, seed=seed, threads=threads)
+        weight = error_weight(choice.shape, "codes", width, dim)
+        places = np.empty((len(slots), min(_K, rows - 1)), np.int64)
 
-    def rank(number: int) -> None:
-        slot = int(slots[number])
-        query = navigation.take(arrangement.order[slot : slot + 1])[0]
-        if metric is Metric.IP:
-            query -= np.float32(navigation.shift)
-        known = -2 * coded @ query + (0 if metric is Metric.IP else squares)
-        count = min(len(coded), 1 + _CANDIDATES // shape.group_slots)
-        groups = np.sort(np.argpartition(known, count - 1)[:count])
-        near = (groups[:, None] * shape.group_slots + np.arange(shape.group_slots)).ravel()
-        near = near[(near < rows) & (near != slot)]
-        missing = residuals(near)
-        centres = coded[near // shape.group_slots]
-        pages = near // shape.capacity
-        exact = _scores(query, centres + missing, metric)
-        best = np.argsort(exact, kind="stable")[:_K]
-        for coder, weight in zip(coders, weights, strict=True):
+        def rank(number: int, coder: Coder = coder, weight: float = weight, places: Int64s = places) -> None:
+            slot = int(slots[number])
+            query = navigation.take(arrangement.order[slot : slot + 1])[0]
+            if metric is Metric.IP:
+                query -= np.float32(navigation.shift)
+            known = -2 * coded @ query + (0 if metric is Metric.IP else squares)
+            count = min(len(coded), 1 + _CANDIDATES // shape.group_slots)
+            groups = np.sort(np.argpartition(known, count - 1)[:count])
+            near = (groups[:, None] * shape.group_slots + np.arange(shape.group_slots)).ravel()
+            near = near[(near < rows) & (near != slot)]
+            missing = residuals(near)
+            centres = coded[near // shape.group_slots]
+            exact = _scores(query, centres + missing, metric)
+            pages = near // shape.capacity
+            best = np.argsort(exact, kind="stable")[: places.shape[1]]
             estimates = _estimates(query, centres, missing, coder, weight, metric)
-            found[number].append(_places(estimates, pages, pages[best]))
+            places[number] = _places(estimates, pages, pages[best])
 
-    run_pieces(rank, range(len(slots)), threads)
-    costs = []
-    for number, (each, choice) in enumerate(zip(shapes, choices, strict=True)):
-        reads = reads_to_reach(_RECALL, np.concatenate([places[number] for places in found]))
-        reads *= (1 - choice.pinned_share) ** _HEAT
-        costs.append(reads * UNIT_COST_US + _scan_cost_us(each.code_family, each.code_bytes[0]))
+        run_pieces(rank, range(len(slots)), threads)
+        reads = reads_to_reach(_RECALL, places) * (1 - choice.pinned_share) ** _HEAT
+        costs.append(reads * _READ_COST_US + scan_cost)
     return costs
 
 

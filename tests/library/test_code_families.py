@@ -97,7 +97,7 @@ def test_the_cheapest_codes_are_chosen(tmp_path: Path, monkeypatch: pytest.Monke
         return [5.0 if choice.shape.code_family is Family.RABITQ else 6.0 for choice in asked]
 
     monkeypatch.setattr(segment, "choice_costs", costs)
-    pageann.build(BASE, tmp_path / "index", memory=MEMORY, threads=1)
+    pageann.build(BASE, tmp_path / "index", memory="70%", threads=1)
     offered = {
         (choice.shape.code_family, choice.shape.code_bytes[0]): choice.pinned_share for choice in asked
     }

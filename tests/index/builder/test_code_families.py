@@ -172,6 +172,16 @@ def test_what_scores_take_counts(arranged: Any, monkeypatch: pytest.MonkeyPatch)
     assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(9000 * 16 * 0.0008)
 
 
+def test_codes_that_are_too_dear_to_score_are_not_tried(
+    arranged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine, dear = (Family.SQ8, 64), (Family.PQ8, 64)
+    alone = costs(arranged, dear)[Family.PQ8]
+    assert np.isfinite(alone)
+    monkeypatch.setattr(code_choice, "_WIDE_BYTE_COST_US", 1.0)
+    assert np.isinf(costs(arranged, fine, dear)[Family.PQ8])
+
+
 def test_reads_of_pinned_pages_cost_nothing(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_choice, "_SCANNED", 0)
     none, half, all_of_them = (costs(arranged, (Family.PQ4, 8), pinned=p)[Family.PQ4] for p in (0, 0.5, 1))
