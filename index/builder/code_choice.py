@@ -19,7 +19,7 @@ from pageann.index.code_families import Family
 from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED
 from pageann.types import Metric
 
-__all__ = ["LEAST_MEASURED_ROWS", "choice_costs", "reads_to_reach"]
+__all__ = ["LEAST_MEASURED_ROWS", "choice_costs", "page_heat", "reads_to_reach"]
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -38,16 +38,15 @@ _LEAST_TRAINED = 2048
 _READ_COST_US = 60.0
 """Dearer than where the width of scans is chosen, which can be tuned later: many volumes give no more than
 16,000 reads a second."""
-_SCANNED = 9000
-"""Codes that a query of an index of a million scores."""
+_SCANNED = 18_000
+"""Codes that a query scores: 13,000 to 26,000 on photosift1m and debian384 at recall 0.95."""
 _BYTE_COST_US = 0.0001
 """To look a byte of a code up by shuffles, both parts of it."""
-_WIDE_BYTE_COST_US = 0.0008
+_WIDE_BYTE_COST_US = 0.0005
 """The same where it is one part of 256 words, without shuffles."""
 _FACTOR_COST_US = 0.001
-_HEAT = 3.0
-"""How much more often than others pinned pages are asked for: where a share of s is pinned, a share of
-(1 - s)^3 of the reads is left (debian384: 0.65 with 13.9 % pinned, 0.69 with 11.6 %, 0.90 with 2.1 %)."""
+_HEAT_ROWS = 1_000_000
+_HEAT_BLOCK_ROWS = 65_536
 
 
 def _scan_cost_us(family: Family, code_bytes: int) -> float:
@@ -59,30 +58,43 @@ def _scan_cost_us(family: Family, code_bytes: int) -> float:
     return _SCANNED * each
 
 
-def reads_to_reach(recall: float, places: Int64s) -> float:
-    """Pages to read, best first, for a share ``recall`` of what lies on those of rank ``places`` (from 0 on).
-
-    Between whole numbers it is interpolated.
-    """
-    found = np.cumsum(np.bincount(places.ravel())) / places.size
+def reads_to_reach(recall: float, reads: Int64s) -> float:
+    """Reads that find a share ``recall`` of what is found by as many ``reads``; interpolated."""
+    found = np.cumsum(np.bincount(reads.ravel())) / reads.size
     last = int(np.searchsorted(found, recall))
-    before = float(found[last - 1]) if last else 0.0
-    return last + (recall - before) / (float(found[last]) - before)
+    if last == 0:
+        return 0.0
+    before = float(found[last - 1])
+    return last - 1 + (recall - before) / (float(found[last]) - before)
 
 
-def _places(estimates: Floats, pages: Int64s, wanted: Int64s) -> Int64s:
-    """The rank of each of the pages ``wanted``, where pages are read in the order of their best estimate."""
+def _reads(estimates: Floats, pages: Int64s, wanted: Int64s, pinned: npt.NDArray[np.bool_]) -> Int64s:
+    """Reads that it takes to come to each page ``wanted``, best estimate first; pinned ones take none."""
     order = pages[np.argsort(estimates, kind="stable")]
     found, first = np.unique(order, return_index=True)
-    ranks = np.empty(len(found), np.int64)
-    ranks[np.argsort(first)] = np.arange(len(found))
-    return np.asarray(ranks[np.searchsorted(found, wanted)])
+    in_turn = np.argsort(first)
+    reads = np.empty(len(found), np.int64)
+    reads[in_turn] = np.cumsum(~pinned[found[in_turn]])
+    return np.asarray(reads[np.searchsorted(found, wanted)])
+
+
+def page_heat(neighbours: npt.NDArray[np.int32], order: npt.NDArray[np.int32], capacity: int) -> Int64s:
+    """How often a vector of each page is among the nearest of others: those most often are pinned first."""
+    slots = np.empty(len(order), np.int64)
+    slots[order] = np.arange(len(order))
+    heat = np.zeros(-(-len(order) // capacity), np.int64)
+    step = max(1, len(neighbours) // _HEAT_ROWS)
+    for first in range(0, len(neighbours), step * _HEAT_BLOCK_ROWS):
+        lists = neighbours[first : first + step * _HEAT_BLOCK_ROWS : step, :_K]
+        heat += np.bincount(slots[lists[lists >= 0]] // capacity, minlength=len(heat))
+    return heat
 
 
 def choice_costs(
     navigation: Navigation,
     arrangement: Arrangement,
     coded: Floats,
+    neighbours: npt.NDArray[np.int32],
     choices: Sequence[CodeChoice],
     metric: Metric,
     *,
@@ -95,8 +107,9 @@ def choice_costs(
 
     Counted, not timed: reads until the nearest of a sample of rows are found among the vectors of the groups
     around them, at what a read costs, without those of pinned pages; and scores at what those cost. Codes are
-    trained on a small sample of the rows; ``coded`` float32 (groups, dim) are the groups' centroids. Infinite
-    for those whose scores alone cost more than another choice.
+    trained on a small sample of the rows; ``coded`` float32 (groups, dim) are the groups' centroids,
+    ``neighbours`` int32 (rows, any) lists of near vectors. Infinite for choices whose scores alone cost more
+    than another.
     """
     shape, rows, dim = choices[0].shape, len(arrangement.order), navigation.array.shape[1]
     rng = np.random.default_rng(seed)
@@ -112,6 +125,8 @@ def choice_costs(
 
     sample_residuals = residuals(sample)
     squares = np.einsum("ij,ij->i", coded, coded)
+    hottest = np.argsort(-page_heat(neighbours, arrangement.order, shape.capacity), kind="stable")
+    residency.check()
     costs: list[float] = []
     for choice in choices:
         family, width = choice.shape.code_family, choice.shape.code_bytes[0]
@@ -121,9 +136,17 @@ def choice_costs(
             continue
         coder = train_coder(family, sample_residuals, width, rotate=rotate, seed=seed, threads=threads)
         weight = error_weight(choice.shape, "codes", width, dim)
-        places = np.empty((len(slots), min(_K, rows - 1)), np.int64)
+        reads = np.empty((len(slots), min(_K, rows - 1)), np.int64)
+        pinned = np.zeros(len(hottest), np.bool_)
+        pinned[hottest[: round(choice.pinned_share * len(hottest))]] = True
 
-        def rank(number: int, coder: Coder = coder, weight: float = weight, places: Int64s = places) -> None:
+        def rank(
+            number: int,
+            coder: Coder = coder,
+            weight: float = weight,
+            reads: Int64s = reads,
+            pinned: npt.NDArray[np.bool_] = pinned,
+        ) -> None:
             slot = int(slots[number])
             query = navigation.take(arrangement.order[slot : slot + 1])[0]
             if metric is Metric.IP:
@@ -137,13 +160,12 @@ def choice_costs(
             centres = coded[near // shape.group_slots]
             exact = _scores(query, centres + missing, metric)
             pages = near // shape.capacity
-            best = np.argsort(exact, kind="stable")[: places.shape[1]]
+            best = np.argsort(exact, kind="stable")[: reads.shape[1]]
             estimates = _estimates(query, centres, missing, coder, weight, metric)
-            places[number] = _places(estimates, pages, pages[best])
+            reads[number] = _reads(estimates, pages, pages[best], pinned)
 
         run_pieces(rank, range(len(slots)), threads)
-        reads = reads_to_reach(_RECALL, places) * (1 - choice.pinned_share) ** _HEAT
-        costs.append(reads * _READ_COST_US + scan_cost)
+        costs.append(reads_to_reach(_RECALL, reads) * _READ_COST_US + scan_cost)
     return costs
 
 

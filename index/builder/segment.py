@@ -163,7 +163,7 @@ def build_segment(
             phase("copies"),
         )  # fmt: skip
     writer = _SegmentWriter(build, folder, files, store, copy, arrangement, copied)
-    writer.write_codes(phase("codes"))
+    writer.write_codes(neighbours, phase("codes"))
     writer.write_pages(neighbours, phase("pages"))
     order = copy.rows[arrangement.order]
     return BuiltSegment(writer.written, order, arrangement.residual_energy, writer.shape)
@@ -206,9 +206,9 @@ class _SegmentWriter:
         """With the codes that were chosen."""
         return self._build.shape
 
-    def write_codes(self, done: Done) -> None:
+    def write_codes(self, neighbours: npt.NDArray[np.int32], done: Done) -> None:
         """Choose the codes, where they are open, and write every width of them."""
-        self._choose_codes()
+        self._choose_codes(neighbours)
         shape = self._build.shape
         widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
         steps = ["pages", *(f"codes-{width}" for width in widths)]
@@ -218,7 +218,7 @@ class _SegmentWriter:
             self._write_width(width)
             done(number + 1, len(widths))
 
-    def _choose_codes(self) -> None:
+    def _choose_codes(self, neighbours: npt.NDArray[np.int32]) -> None:
         choices = self._build.choices
         if len(choices) < 2:
             return
@@ -226,9 +226,9 @@ class _SegmentWriter:
         if known is None:
             self._router = self._code_router()
             costs = choice_costs(
-                self._copy.navigation, self._arrangement, self._router.coded, choices, self._build.metric,
-                rotate="codes" in self._build.rotate, seed=self._build.seed, threads=self._build.threads,
-                residency=self._store.residency,
+                self._copy.navigation, self._arrangement, self._router.coded, neighbours, choices,
+                self._build.metric, rotate="codes" in self._build.rotate, seed=self._build.seed,
+                threads=self._build.threads, residency=self._store.residency,
             )  # fmt: skip
             known = self._store.finish("choice", costs.index(min(costs)))
             self._store.save_if_due()

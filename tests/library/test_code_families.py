@@ -93,7 +93,7 @@ def test_the_cheapest_codes_are_chosen(tmp_path: Path, monkeypatch: pytest.Monke
     asked: list[CodeChoice] = []
 
     def costs(*arguments: Any, **options: Any) -> list[float]:
-        asked.extend(arguments[3])
+        asked.extend(arguments[4])
         return [5.0 if choice.shape.code_family is Family.RABITQ else 6.0 for choice in asked]
 
     monkeypatch.setattr(segment, "choice_costs", costs)
@@ -121,7 +121,7 @@ def test_a_choice_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(checkpoint, "_LEAST_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(checkpoint, "_COST_FACTOR", 0.0)
     monkeypatch.setattr(
-        segment, "choice_costs", lambda *given, **_: [-float(n) for n, _ in enumerate(given[3])]
+        segment, "choice_costs", lambda *given, **_: [-float(n) for n, _ in enumerate(given[4])]
     )
     pageann.build(BASE, tmp_path / "whole", memory=MEMORY, threads=1)
     with pytest.raises(pageann.BuildCancelled):

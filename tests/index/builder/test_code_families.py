@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pageann.datasets.synthetic import clustered
 from pageann.index.builder import code_choice
 from pageann.index.builder.arrange import Arrangement
-from pageann.index.builder.code_choice import choice_costs, reads_to_reach
+from pageann.index.builder.code_choice import choice_costs, page_heat, reads_to_reach
 from pageann.index.builder.coders import train_coder
 from pageann.index.builder.fitting import CodeChoice
 from pageann.index.builder.grid import GridCoder, train_grid
@@ -27,6 +27,8 @@ from tests.reference.small_segment import small_shape
 from tests.reference.vector_sets import SEEDS, continuous
 
 FAMILIES = list(Family)
+NEIGHBOURS = np.random.default_rng(4).integers(0, 3000, (3000, 12)).astype(np.int32)
+"""Of nobody in particular: all pages are equally hot."""
 
 
 def skewed(seed: int, rows: int, dim: int) -> NDArray[np.float32]:
@@ -123,10 +125,17 @@ def test_pieces_of_numbers() -> None:
 
 
 def test_reads_that_find_a_share() -> None:
-    places = np.array([[0, 0, 1, 3], [0, 2, 2, 5]])
-    assert reads_to_reach(3 / 8, places) == 1
-    assert reads_to_reach(5 / 8, places) == pytest.approx(2.5)
-    assert reads_to_reach(1.0, places) == 6
+    reads = np.array([[1, 1, 2, 4], [1, 3, 3, 6]])
+    assert reads_to_reach(3 / 8, reads) == 1
+    assert reads_to_reach(5 / 8, reads) == pytest.approx(2.5)
+    assert reads_to_reach(1.0, reads) == 6
+    assert reads_to_reach(0.97, np.zeros((3, 4), np.int64)) == 0, "all of it pinned"
+
+
+def test_pages_that_many_are_near_to_are_hot() -> None:
+    neighbours = np.array([[1, 2], [2, -1], [5, 1], [2, 4], [0, 2], [2, 3]], np.int32)
+    order = np.array([2, 3, 0, 1, 5, 4], np.int32)
+    assert page_heat(neighbours, order, 2).tolist() == [6, 3, 2]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +158,14 @@ def costs(arranged: Any, *chosen: tuple[Family, int], **changes: Any) -> dict[Fa
     options = {"rotate": True, "seed": 0, "threads": 1, **changes}
     with one_blas_thread():
         found = choice_costs(
-            navigation, arrangement, centroids, choices, Metric.L2, residency=Residency(1 << 30), **options
+            navigation,
+            arrangement,
+            centroids,
+            NEIGHBOURS,
+            choices,
+            Metric.L2,
+            residency=Residency(1 << 30),
+            **options,
         )
     return {family: cost for (family, _), cost in zip(chosen, found, strict=True)}
 
@@ -168,8 +184,8 @@ def test_what_scores_take_counts(arranged: Any, monkeypatch: pytest.MonkeyPatch)
     dear = costs(arranged, *both)
     monkeypatch.setattr(code_choice, "_SCANNED", 0)
     free = costs(arranged, *both)
-    assert dear[Family.PQ4] - free[Family.PQ4] == pytest.approx(9000 * 0.0016)
-    assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(9000 * 16 * 0.0008)
+    assert dear[Family.PQ4] - free[Family.PQ4] == pytest.approx(18_000 * 0.0016)
+    assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(18_000 * 16 * 0.0005)
 
 
 def test_codes_that_are_too_dear_to_score_are_not_tried(
@@ -184,9 +200,9 @@ def test_codes_that_are_too_dear_to_score_are_not_tried(
 
 def test_reads_of_pinned_pages_cost_nothing(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_choice, "_SCANNED", 0)
-    none, half, all_of_them = (costs(arranged, (Family.PQ4, 8), pinned=p)[Family.PQ4] for p in (0, 0.5, 1))
-    assert half == pytest.approx(none / 8)
-    assert all_of_them == 0
+    none, half, whole = (costs(arranged, (Family.PQ4, 8), pinned=p)[Family.PQ4] for p in (0.0, 0.5, 1.0))
+    assert 0 < half < 0.8 * none
+    assert whole == 0
 
 
 def test_threads_and_companions_change_no_cost(arranged: Any) -> None:
@@ -206,7 +222,7 @@ def test_other_metrics(tmp_path: Path, metric: Metric) -> None:
         for family, width in ((Family.PQ4, 2), (Family.SQ8, 16))
     ]
     coarse, fine = choice_costs(
-        navigation, Arrangement(order, centroids, 0.0), centroids, choices, metric, rotate=True, seed=0,
-        threads=1, residency=Residency(1 << 30),
+        navigation, Arrangement(order, centroids, 0.0), centroids, NEIGHBOURS[:400] % 400, choices, metric,
+        rotate=True, seed=0, threads=1, residency=Residency(1 << 30),
     )  # fmt: skip
     assert fine < coarse
