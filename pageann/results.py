@@ -78,6 +78,9 @@ class QueryStats:
     """Distances estimated from codes."""
     pinned_hits: Integers
     """Pages found in memory, where they were pinned when the index was opened."""
+    shared_reads: Integers
+    """Of ``reads``, those that the device made for another query, which had asked for the page just before.
+    Depends on what else is searched at the time. 0 from a service, whose messages do not tell."""
     route_us: Floats
     """Microseconds spent in the router."""
     scan_us: Floats
@@ -102,7 +105,7 @@ class QueryStats:
             f"QueryStats: {len(self)} queries, effort {_span(self.effort)}, means of a query:",
             f"  reads {means['reads']:.2f}  KiB {means['kib']:.1f}  units {means['units']:.2f}"
             f"  hops {means['hops']:.2f}  codes scored {means['codes_scored']:.0f}"
-            f"  pinned hits {means['pinned_hits']:.2f}",
+            f"  pinned hits {means['pinned_hits']:.2f}  shared reads {means['shared_reads']:.2f}",
             f"  us: route {means['route_us']:.0f}  scan {means['scan_us']:.0f}"
             f"  read {means['read_us']:.0f}  total {means['total_us']:.0f}",
             "  stopped: " + ", ".join(f"{label} {count}" for label, count in self.stops().items()),

@@ -129,8 +129,9 @@ CALL_COUNT = 11
     N_QUERY,
     N_EXCLUDED_ROW,
     N_DEADLINE_NS,
-) = range(27)
-COUNTER_COUNT = 27
+    N_SHARED,
+) = range(28)
+COUNTER_COUNT = 28
 GONE = -1
 """As a deadline: nobody waits for the answer any more."""
 
@@ -242,6 +243,15 @@ class Work(NamedTuple):
     """(slots + 1,): rows that no query has, as many as the last element says."""
     retries: Bytes
     """(slots, width): how often each read of a round was asked for again."""
+    read_keys: Int64s
+    """(slots * width,), like the arrays below a place for each read: see :mod:`.sharing`. The page that it is
+    to bring; 0 where it has ended, or no query waits for it any more."""
+    read_table: Int32s
+    """Chains of the reads that lead, by key, and at the end how many those are."""
+    read_chain: Int32s
+    """What is next in its chain, plus 1."""
+    read_followers: Int32s
+    """Of a read that leads the first that follows it, of one that follows the next that does; plus 1."""
     reaped: Int64s
     """Room for the completions that are taken at a time: what each belongs to."""
     reaped_results: Int32s

@@ -8,6 +8,14 @@ import numpy as np
 
 from pageann.index.kernels.clock import now_ns
 from pageann.index.kernels.flight import begin_query, end_unread, go_on_with, layout_of_round, unbegun
+from pageann.index.kernels.sharing import (
+    end_read,
+    forget_reads,
+    lead_or_follow,
+    pass_on,
+    read_key,
+    stop_following,
+)
 from pageann.index.kernels.state import (
     FLOW_ENDED,
     FLOW_ENOUGH,
@@ -20,6 +28,7 @@ from pageann.index.kernels.state import (
     N_MARK_NS,
     N_PENDING,
     N_QUERY,
+    N_SHARED,
     N_WANTED,
     PINNED,
 )
@@ -60,11 +69,21 @@ def _push_page(resident, work, ring, slot, i, start):  # type: ignore[no-untyped
 
 @kernel
 def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
-    """Push the device reads of a round; False if the ring, large enough for all rounds, is full."""
+    """Push the device reads of a round; False if the ring, large enough for all rounds, is full.
+
+    Those are not pushed whose page another query has asked for already.
+    """
     work.counters[slot, N_PENDING] = work.counters[slot, N_DEVICE_READS]
+    layout = layout_of_round(work, slot)
     for i in range(work.counters[slot, N_WANTED]):
+        place = slot * work.wanted.shape[1] + i
         work.retries[slot, i] = 0
-        if work.wanted_results[slot, i] != PINNED and not _push_page(resident, work, ring, slot, i, 0):
+        work.read_keys[place] = 0
+        if work.wanted_results[slot, i] == PINNED:
+            continue
+        if not lead_or_follow(work, place, read_key(layout, work.wanted[slot, i])):
+            work.counters[slot, N_SHARED] += 1
+        elif not _push_page(resident, work, ring, slot, i, 0):
             return False
     return True
 
@@ -73,7 +92,8 @@ def _push_round(resident, work, ring, slot):  # type: ignore[no-untyped-def]
 def _settle_page(resident, work, ring, slot, i, result):  # type: ignore[no-untyped-def]
     """Take in what the ring says of one read; False if its continuation finds the ring full.
 
-    Until the read has ended its place in ``wanted_results`` counts the bytes that have arrived.
+    Until the read has ended its place in ``wanted_results`` counts the bytes that have arrived. When it has,
+    it has for all that follow it too, and its key is 0.
     """
     page_bytes = resident.parameters[layout_of_round(work, slot) + LAYOUT_PAGE_BYTES]
     if result != page_bytes or work.wanted_results[slot, i] != 0:
@@ -86,8 +106,7 @@ def _settle_page(resident, work, ring, slot, i, result):  # type: ignore[no-unty
         if not finished:
             work.wanted_results[slot, i] = result
             return _push_page(resident, work, ring, slot, i, resume_point(result))
-    work.wanted_results[slot, i] = result
-    work.counters[slot, N_PENDING] -= 1
+    end_read(work, slot * work.wanted.shape[1] + i, result, page_bytes)
     return True
 
 
@@ -97,16 +116,15 @@ def worth_waking_for(work):  # type: ignore[no-untyped-def]
 
     No query can go on before as many as the fewest that one lacks. Of many reads in flight a share is waited
     for, since to sleep, to wake and to ring the device takes processor time, however many reads are meant.
-    Reads that no query waits for any more do not count: they may hang.
+    Reads that no query waits for any more do not count: they may hang. One that several wait for counts once.
     """
     fewest = np.int64(0)
-    awaited = np.int64(0)
     for slot in range(work.counters.shape[0]):
         pending = work.counters[slot, N_PENDING]
         if pending > 0 and work.counters[slot, N_QUERY] != _NO_QUERY:
-            fewest = pending if awaited == 0 else min(fewest, pending)
-            awaited += pending
-    return max(1, fewest, awaited // _SHARE_WAITED_FOR)
+            fewest = pending if fewest == 0 else min(fewest, pending)
+    reads = np.int64(work.read_table[work.read_table.shape[0] - 1])
+    return max(1, fewest, reads // _SHARE_WAITED_FOR)
 
 
 @kernel
@@ -132,19 +150,6 @@ def _wait_us(work, asked, submitted_ns, now):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _end_late_queries(resident, work, asked):  # type: ignore[no-untyped-def]
-    """End those whose reads hang beyond their deadline; their rows are free once the device is done."""
-    now = now_ns()
-    for slot in range(work.counters.shape[0]):
-        until = _patience_ns(work, slot)
-        if until > 0 and now >= until:
-            pending = work.counters[slot, N_PENDING]
-            end_unread(resident, work, slot, asked)
-            work.counters[slot, N_PENDING] = pending
-            work.counters[slot, N_QUERY] = _NO_QUERY
-
-
-@kernel
 def _free(work, slot):  # type: ignore[no-untyped-def]
     """Row ``slot`` is to be had for another query."""
     last = work.free.shape[0] - 1
@@ -155,10 +160,62 @@ def _free(work, slot):  # type: ignore[no-untyped-def]
 @kernel
 def _free_all(work):  # type: ignore[no-untyped-def]
     """So are all: nothing is in flight."""
+    forget_reads(work)
     work.free[work.free.shape[0] - 1] = 0
     for slot in range(work.counters.shape[0]):
         work.counters[slot, N_PENDING] = 0
         _free(work, slot)
+
+
+@kernel
+def _leave_to_device(work, slot, reads):  # type: ignore[no-untyped-def]
+    """Row ``slot`` has no query any more, but so many ``reads`` of the device, which may be none."""
+    work.counters[slot, N_PENDING] = reads
+    work.counters[slot, N_QUERY] = _NO_QUERY
+    if reads == 0:
+        _free(work, slot)
+
+
+@kernel
+def _is_late(work, slot, now):  # type: ignore[no-untyped-def]
+    """Whether row ``slot`` has waited for its round for long enough."""
+    until = _patience_ns(work, slot)
+    return until > 0 and now >= until
+
+
+@kernel
+def _pass_on_reads(resident, work, ring, slot):  # type: ignore[no-untyped-def]
+    """Have pages that others wait for too read for them, not for row ``slot``; False if the ring is full."""
+    width = work.wanted.shape[1]
+    for place in range(slot * width, slot * width + work.counters[slot, N_WANTED]):
+        if work.read_keys[place] == 0:
+            continue
+        heir = pass_on(work, place)
+        if heir >= 0:
+            work.counters[heir // width, N_SHARED] -= 1
+            if not _push_page(resident, work, ring, heir // width, heir % width, 0):
+                return False
+    return True
+
+
+@kernel
+def _end_late_queries(resident, work, ring, asked):  # type: ignore[no-untyped-def]
+    """End those whose reads hang beyond their deadline; False if the ring is full.
+
+    Their rows are free once the device is done.
+    """
+    now = now_ns()
+    for slot in range(work.counters.shape[0]):
+        if _is_late(work, slot, now):
+            stop_following(work, slot)  # all of them first: none of them is to be passed a lead
+    for slot in range(work.counters.shape[0]):
+        if _is_late(work, slot, now):
+            own = stop_following(work, slot)
+            if not _pass_on_reads(resident, work, ring, slot):
+                return False
+            end_unread(resident, work, slot, asked)
+            _leave_to_device(work, slot, own)
+    return True
 
 
 @kernel
@@ -184,20 +241,39 @@ def _take_late_read(work, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _take_completion(resident, work, ring, asked, user_data, result):  # type: ignore[no-untyped-def]
-    """Take in what has become of one read, and what follows for its query; False if the ring is full."""
-    slot = user_data // work.wanted.shape[1]
-    if work.counters[slot, N_QUERY] == _NO_QUERY:
-        _take_late_read(work, slot)
-        return True
-    if not _settle_page(resident, work, ring, slot, user_data % work.wanted.shape[1], result):
-        return False
+def _go_on(resident, work, ring, asked, slot):  # type: ignore[no-untyped-def]
+    """Go on with the query of row ``slot`` if its round has been read; False if the ring is full.
+
+    No read ends in here, since none is reaped: its reads may lead or follow others at once.
+    """
     if work.counters[slot, N_PENDING] > 0:
         return True
     if go_on_with(resident, work, slot, asked):
         _free(work, slot)
         return True
     return _push_round(resident, work, ring, slot)
+
+
+@kernel
+def _take_completion(resident, work, ring, asked, user_data, result):  # type: ignore[no-untyped-def]
+    """Take in what has become of one read, and what follows for its query; False if the ring is full."""
+    width = work.wanted.shape[1]
+    if work.counters[user_data // width, N_QUERY] == _NO_QUERY:
+        _take_late_read(work, user_data // width)
+        return True
+    if not _settle_page(resident, work, ring, user_data // width, user_data % width, result):
+        return False
+    if work.read_keys[user_data] != 0:
+        return True  # only a piece of it has come
+    place = np.int64(user_data)
+    while place >= 0:
+        follower = (
+            np.int64(work.read_followers[place]) - 1
+        )  # before the next round of the row takes its place
+        if not _go_on(resident, work, ring, asked, place // width):
+            return False
+        place = follower
+    return True
 
 
 @kernel
@@ -219,7 +295,8 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
     error, which is one of the ring itself, none is, unless IN_FLIGHT_COUNT of a ring in trouble says so:
     then the buffers are not the caller's again. Queries that are not answered keep the count that they had.
     A query whose deadline has passed does not wait for reads that hang: those may be in flight when all
-    queries have ended, and their rows are of no use until :func:`take_late_reads` has seen them end.
+    queries have ended, and their rows are of no use until :func:`take_late_reads` has seen them end. A page
+    that several queries want at a time is read once.
     """
     refusals = 0
     outcome = 0
@@ -251,8 +328,10 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
                 break
         if outcome != 0:
             break
-        if wait_us >= 0 and taken < work.reaped.shape[0]:  # else more have arrived than were looked at
-            _end_late_queries(resident, work, asked)
+        all_seen = taken < work.reaped.shape[0]  # else more have arrived than were looked at
+        if wait_us >= 0 and all_seen and not _end_late_queries(resident, work, ring, asked):
+            outcome = _RING_IS_FULL
+            break
         if taken == 0 and asked.flow[FLOW_WAIT_US] >= 0:
             return 0
     ring_drain(ring, work.reaped, work.reaped_results)
@@ -262,11 +341,22 @@ def search_over_ring(resident, work, ring, asked):  # type: ignore[no-untyped-de
 
 
 @kernel
+def _drop_queries(work):  # type: ignore[no-untyped-def]
+    """Have no query in flight: reads that others wait for too are none of the device."""
+    for slot in range(work.counters.shape[0]):
+        if work.counters[slot, N_PENDING] > 0 and work.counters[slot, N_QUERY] != _NO_QUERY:
+            _leave_to_device(work, slot, stop_following(work, slot))
+    forget_reads(work)
+
+
+@kernel
 def take_late_reads(work, ring, wait):  # type: ignore[no-untyped-def]
     """Take reads whose queries have ended without them; how many are left, or minus an error number.
 
-    ``wait``: until none is left. No query may be in flight. The error number is one of the ring itself.
+    ``wait``: until none is left. Queries that are in flight are dropped. The error number is one of the ring
+    itself.
     """
+    _drop_queries(work)
     outcome = ring_submit_wait(ring, ring[IN_FLIGHT_COUNT] if wait else 0, -1)
     while outcome >= 0:
         taken = ring_reap(ring, work.reaped, work.reaped_results)

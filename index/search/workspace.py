@@ -134,6 +134,7 @@ class WorkspaceFacts:
         """Shape and type of each array of :class:`Work` but ``buffers``."""
         frontier = max(1, min(size.scan_groups, self.groups))
         pool = self.pool(size)
+        reads = slots * size.width
         # A level is scored whole, or below its chosen cells.
         cells = max(size.cells, LEAST_CELLS, -(-self.start_units // LANES))
         return {
@@ -164,6 +165,10 @@ class WorkspaceFacts:
             "wanted_results": ((slots, size.width), np.int32),
             "free": ((slots + 1,), np.int64),
             "retries": ((slots, size.width), np.uint8),
+            "read_keys": ((reads,), np.int64),
+            "read_table": ((reads + 1,), np.int32),
+            "read_chain": ((reads,), np.int32),
+            "read_followers": ((reads,), np.int32),
             "reaped": ((_REAPED_AT_ONCE,), np.int64),
             "reaped_results": ((_REAPED_AT_ONCE,), np.int32),
             "unit_scores": ((cells * LANES,), np.float32),

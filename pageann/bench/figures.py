@@ -39,6 +39,7 @@ def loop_figures(
         "hops": means["hops"],
         "codes_scored": means["codes_scored"],
         "pinned_hits": means["pinned_hits"],
+        "shared_reads": means["shared_reads"],
         "cpu_us": loop.cpu_seconds / count * 1e6,
         "stopped": loop.stats.stops(),
         "warnings": list(loop.stats.warnings),

@@ -88,6 +88,7 @@ class ExactIndex:
             hops=each(1),
             codes_scored=each(self.rows),
             pinned_hits=each(0),
+            shared_reads=each(0),
             route_us=each(1.0),
             scan_us=each(2.0),
             read_us=each(3.0),

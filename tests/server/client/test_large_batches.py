@@ -131,7 +131,7 @@ def test_fewer_vectors_than_ids_are_refused() -> None:
 def stats_with(warnings: tuple[str, ...], rows: int) -> QueryStats:
     whole, real = np.arange(rows), np.arange(rows) / 2
     return QueryStats(
-        whole, real, real, whole, whole, whole, real, real, real, real, whole, whole % 4, warnings
+        whole, real, real, whole, whole, whole, whole, real, real, real, real, whole, whole % 4, warnings
     )
 
 

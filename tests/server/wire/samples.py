@@ -27,6 +27,7 @@ def stats_of(queries: int, seed: int, *, exact: bool = False) -> QueryStats:
         hops=whole(),
         codes_scored=random.integers(0, 2**40, queries),
         pinned_hits=whole(),
+        shared_reads=np.zeros(queries, np.int64),
         route_us=share(),
         scan_us=share(),
         read_us=share(),
