@@ -7,7 +7,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from pageann.errors import StorageError
-from pageann.index.kernels.state import Resident
+from pageann.index.kernels.state import (
+    FLOW_LAST,
+    LAYOUT_FD,
+    P_EXACT_LAYOUT,
+    P_PAGE_LAYOUT,
+    P_RERANK,
+    Resident,
+)
 from pageann.index.kernels.uring_search import search_over_ring, take_late_reads
 from pageann.index.search.part import Part, TurnOver, nothing_more
 from pageann.index.search.rounds import ReadBatch, search_blocking
@@ -17,9 +24,15 @@ from pageann.storage.io.contract import ReadDriver
 from pageann.storage.io.faults import Fault, FaultTable
 from pageann.storage.io.libc import error_name
 from pageann.storage.io.ring import ENTRIES_MAX, Ring
-from pageann.storage.io.ring_state import IN_FLIGHT_COUNT
+from pageann.storage.io.ring_state import IN_FLIGHT_COUNT, MEMORY_END
 
 __all__ = ["BatchDesk", "Desk", "DeskMemory", "RingDesk"]
+
+REGISTERS = True
+"""Whether rings are told of the files they read, and in long jobs of the page buffers: the kernel then looks
+up neither the file nor the pages of memory anew for each read."""
+_QUERIES_WORTH_REGISTERING = 64
+"""A job of more has its buffers registered, which takes the kernel some time for each page of memory."""
 
 _lost: list[tuple[Ring, Workspace]] = []
 """Rings in trouble that still had reads in flight: their buffers may be written to for ever."""
@@ -138,6 +151,8 @@ class RingDesk:
         self._memory = DeskMemory(resident, slots, scratch_bytes, turns)
         self._faults = FaultTable(faults)
         self._ring: Ring | None = None
+        self._may_register = REGISTERS
+        """Until the kernel refuses, which it would do again: for want of memory that may be locked, say."""
         self._late: tuple[Workspace, ExitStack] | None = None
         """Memory that reads are in flight into, for queries that have ended, and the turn at it."""
 
@@ -146,6 +161,8 @@ class RingDesk:
         if self._ring is None or self._ring.entries < entries:
             self._close_ring()
             self._ring = Ring(entries, self._faults)
+            if REGISTERS:
+                self._ring.register_files(files_read(self._resident))
         return self._ring
 
     def _close_ring(self) -> None:
@@ -164,7 +181,7 @@ class RingDesk:
         with held:
             workspace = late[0] if late else held.enter_context(self._memory.turn(size))
             try:
-                self._search(part, workspace, turn_over)
+                self._search(part, workspace, held, turn_over)
             except BaseException:
                 keeps = False  # there may be queries in flight
                 raise
@@ -192,7 +209,7 @@ class RingDesk:
         self._late = None
         held.close()
 
-    def _search(self, part: Part, workspace: Workspace, turn_over: TurnOver) -> None:
+    def _search(self, part: Part, workspace: Workspace, held: ExitStack, turn_over: TurnOver) -> None:
         part.options.write(workspace.work.call)
         # A delayed read takes two places; more than ENTRIES_MAX no queue needs, since its owner submits.
         places = (2 if len(self._faults) else 1) * workspace.slots * workspace.size.width
@@ -200,9 +217,21 @@ class RingDesk:
         goes_on = True
         while goes_on:
             part.pace(workspace.slots)
+            if self._may_register and part.asked.flow[FLOW_LAST] > _QUERIES_WORTH_REGISTERING:
+                self._register(ring, workspace, held)
             outcome = search_over_ring(self._resident, workspace.work, ring.state, part.asked)
             goes_on = turn_over(outcome == 0 and not self._memory.is_awaited)
             self._require_sound(ring, outcome)
+
+    def _register(self, ring: Ring, workspace: Workspace, held: ExitStack) -> None:
+        """Read into registered memory while the turn lasts.
+
+        No longer: afterwards any thread may free it, and only this one can have the kernel let go of it.
+        """
+        if ring.state[MEMORY_END] == 0:
+            self._may_register = ring.register_memory(*workspace.buffer_span)
+            if self._may_register:
+                held.callback(ring.unregister_memory)
 
     def _require_sound(self, ring: Ring, outcome: int) -> None:
         """Raise StorageError where a kernel reports trouble of the ring, which is then not used again."""
@@ -227,6 +256,12 @@ class RingDesk:
             self._take_late_reads(wait=True)
         self._close_ring()
         self._memory.close()
+
+
+def files_read(resident: Resident) -> list[int]:
+    """Descriptors of the files that searches read."""
+    layouts = [P_PAGE_LAYOUT, P_EXACT_LAYOUT] if resident.parameters[P_RERANK] else [P_PAGE_LAYOUT]
+    return [int(resident.parameters[layout + LAYOUT_FD]) for layout in layouts]
 
 
 class BatchDesk:

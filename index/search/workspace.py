@@ -201,6 +201,11 @@ class Workspace:
         arrays["free"][:] = [*range(slots), slots]
         self.work = Work(buffers=self._memory.address + facts.buffer_bytes * places, **arrays)
 
+    @property
+    def buffer_span(self) -> tuple[int, int]:
+        """(address, bytes) of all page buffers."""
+        return self._memory.address, self._memory.nbytes
+
     def close(self) -> None:
         """Free the page buffers; nothing may be reading into them."""
         self._memory.close()

@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -26,6 +26,10 @@ __all__ = ["ENTRIES_MAX", "Ring", "RingParameters", "SetUp"]
 ENTRIES_MAX = 32768
 
 _SYSTEM_CALL_SETUP = 425
+_SYSTEM_CALL_REGISTER = 427
+_REGISTER_BUFFERS = 0
+_UNREGISTER_BUFFERS = 1
+_REGISTER_FILES = 2
 _SUBMIT_ALL = 1 << 7
 _COOP_TASKRUN = 1 << 8
 _SINGLE_ISSUER = 1 << 12
@@ -125,6 +129,45 @@ class Ring:
         self._finalizer.atexit = False  # a worker may still be in a kernel then; the system frees all
         fork.let_go_at_fork(self)
 
+    def register_files(self, fds: Sequence[int]) -> bool:
+        """Have the kernel keep one or two open files at hand for reads of them; whether it does.
+
+        They stay open until the ring is closed. To be called once, and as the next two on the ring's thread.
+        """
+        numbers = (ctypes.c_int32 * len(fds))(*fds)
+        if not self._register(_REGISTER_FILES, ctypes.addressof(numbers), len(fds)):
+            return False
+        self.state[ring_state.FIRST_FILE : ring_state.FIRST_FILE + len(fds)] = fds
+        return True
+
+    def register_memory(self, address: int, nbytes: int) -> bool:
+        """Have the kernel keep memory at hand for reads into it, until told otherwise; whether it does.
+
+        It does not beyond ``RLIMIT_MEMLOCK``, nor more than a gibibyte. It holds the
+        memory even if that is unmapped, so call :meth:`unregister_memory` first.
+        """
+        piece = (ctypes.c_uint64 * 2)(address, nbytes)  # a struct iovec
+        if not self._register(_REGISTER_BUFFERS, ctypes.addressof(piece), 1):
+            return False
+        self.state[ring_state.MEMORY_START] = address
+        self.state[ring_state.MEMORY_END] = address + nbytes
+        return True
+
+    def unregister_memory(self) -> None:
+        """Undo it, once reads into the memory have ended; while any is in flight it does nothing.
+
+        Kernels may wait for those here, and the reads of a ring in trouble may never end.
+        """
+        if self.state[ring_state.MEMORY_END] == 0 or self.state[ring_state.IN_FLIGHT_COUNT] > 0:
+            return
+        self.state[ring_state.MEMORY_START] = self.state[ring_state.MEMORY_END] = 0
+        self._register(_UNREGISTER_BUFFERS, 0, 0)
+
+    def _register(self, operation: int, address: int, count: int) -> bool:
+        """Whether the kernel has done it; it answers -EBADF for a closed ring."""
+        fd = int(self.state[ring_state.RING_FD])
+        return system_call(_SYSTEM_CALL_REGISTER, fd, operation, address, count) == 0
+
     @property
     def closed(self) -> bool:
         """Whether the ring is of no more use here: closed, or inherited through a fork."""
@@ -199,6 +242,7 @@ def _fresh_state(fd: int, parameters: RingParameters, rings: int, submissions: i
     state[ring_state.CQ_MASK] = parameters.cq_entries - 1
     state[ring_state.CQ_ENTRY_COUNT] = parameters.cq_entries
     state[ring_state.CQ_ENTRIES] = rings + parameters.cq.cqes
+    state[ring_state.FIRST_FILE] = state[ring_state.SECOND_FILE] = -1
     state[ring_state.ARGUMENT] = state[ring_state.STATE_LENGTH - 5 :].ctypes.data
     return state
 

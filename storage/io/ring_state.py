@@ -16,8 +16,12 @@ __all__ = [
     "CQ_TAIL",
     "FAULT_COUNT",
     "FAULT_ROWS",
+    "FIRST_FILE",
     "IN_FLIGHT_COUNT",
+    "MEMORY_END",
+    "MEMORY_START",
     "RING_FD",
+    "SECOND_FILE",
     "SQ_ENTRIES",
     "SQ_ENTRY_COUNT",
     "SQ_HEAD",
@@ -63,5 +67,13 @@ UNMADE_COUNT = 17
 """Number of such pairs that wait to be reaped."""
 ARGUMENT = 18
 """Address of 5 int64: the extended argument of io_uring_enter (3) and its timespec (2)."""
-STATE_LENGTH = 24
+MEMORY_START = 19
+"""Address of the memory that is registered."""
+MEMORY_END = 20
+"""And of what is behind it; 0: none is."""
+FIRST_FILE = 21
+"""Descriptor of the file that is registered as number 0; -1: none is."""
+SECOND_FILE = 22
+"""And as number 1."""
+STATE_LENGTH = 28
 """Length of the array: the argument lies in its last 5 places."""

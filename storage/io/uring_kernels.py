@@ -42,8 +42,12 @@ from pageann.storage.io.ring_state import (
     CQ_TAIL,
     FAULT_COUNT,
     FAULT_ROWS,
+    FIRST_FILE,
     IN_FLIGHT_COUNT,
+    MEMORY_END,
+    MEMORY_START,
     RING_FD,
+    SECOND_FILE,
     SQ_ENTRIES,
     SQ_ENTRY_COUNT,
     SQ_HEAD,
@@ -74,9 +78,11 @@ _SYSTEM_CALL_ENTER = 426
 _ENTER_GETEVENTS = 1
 _ENTER_EXT_ARG = 1 << 3
 _ENTER_ARGUMENT_BYTES = 24
+_OPERATION_READ_FIXED = 4
 _OPERATION_POLL = 6
 _OPERATION_TIMEOUT = 11
 _OPERATION_READ = 22
+_ENTRY_FIXED_FILE = 1 << 0
 _ENTRY_HARD_LINK = 1 << 3
 _POLL_READABLE = 1
 _LOW_32_BITS = 0xFFFFFFFF
@@ -136,6 +142,19 @@ def _write_entry(
 
 
 @kernel
+def _write_read(state: Int64s, fd: int, offset: int, nbytes: int, address: int, user_data: int) -> None:
+    """Fill the next entry with a read, by what is registered where that is so."""
+    operation, flags, file = _OPERATION_READ, 0, np.int64(fd)
+    if state[MEMORY_START] <= address and address + nbytes <= state[MEMORY_END]:
+        operation = _OPERATION_READ_FIXED  # of buffer 0, which the zeros at the end of the entry say
+    if fd == state[FIRST_FILE]:
+        flags, file = _ENTRY_FIXED_FILE, np.int64(0)
+    elif fd == state[SECOND_FILE]:
+        flags, file = _ENTRY_FIXED_FILE, np.int64(1)
+    _write_entry(state, operation, flags, file, offset, address, nbytes, 0, user_data)
+
+
+@kernel
 def ring_push_read(state: Int64s, fd: int, offset: int, nbytes: int, address: int, user_data: int) -> bool:
     """Ask for ``nbytes`` of ``fd`` from ``offset`` on at ``address``; not submitted yet.
 
@@ -145,7 +164,7 @@ def ring_push_read(state: Int64s, fd: int, offset: int, nbytes: int, address: in
         return bool(_push_read_with_faults(state, fd, offset, nbytes, address, user_data))
     if not _has_room(state, 1):
         return False
-    _write_entry(state, _OPERATION_READ, 0, fd, offset, address, nbytes, 0, user_data)
+    _write_read(state, fd, offset, nbytes, address, user_data)
     return True
 
 
@@ -176,7 +195,7 @@ def _push_read_with_faults(
             _write_entry(
                 state, _OPERATION_TIMEOUT, _ENTRY_HARD_LINK, -1, 0, row + FAULT_SECONDS * 8, 1, 0, IGNORED
             )
-    _write_entry(state, _OPERATION_READ, 0, fd, offset, address, nbytes, 0, user_data)
+    _write_read(state, fd, offset, nbytes, address, user_data)
     return True
 
 
