@@ -267,9 +267,8 @@ def _take_completion(resident, work, ring, asked, user_data, result):  # type: i
         return True  # only a piece of it has come
     place = np.int64(user_data)
     while place >= 0:
-        follower = (
-            np.int64(work.read_followers[place]) - 1
-        )  # before the next round of the row takes its place
+        # Looked up now: the next round of the row takes the place.
+        follower = np.int64(work.read_followers[place]) - 1
         if not _go_on(resident, work, ring, asked, place // width):
             return False
         place = follower

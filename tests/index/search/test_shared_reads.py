@@ -173,7 +173,8 @@ def test_a_batch_has_each_page_once(codes: Sample, segment: LoadedSegment) -> No
     expected = alone(segment, queries, options)
     with CountingDriver(8) as driver:
         desk = BatchDesk(segment.resident, ALIKE, driver)
-        calls = [Call(queries, options, np.full(ALIKE, -1, np.int64), 1) for _ in range(3)]
+        mixed = codes.asked[[1, 0, 2, 0, 1]]
+        calls = [Call(each, options, np.full(ALIKE, -1, np.int64), 1) for each in (queries, mixed, queries)]
         part = calls[0].part(0, ALIKE)
         desk.search(part)
         assert_same(part.answers, expected)
