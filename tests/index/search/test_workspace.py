@@ -19,7 +19,7 @@ def test_a_level_has_room_for_its_scores_and_cells(cells: int, start_units: int)
     facts = WorkspaceFacts(
         rows=10**7,
         dim=8,
-        table_rows=4,
+        table_sizes=(64 * 4, 32 * 4),
         quantised=False,
         walks=True,
         by_margin=False,
