@@ -32,6 +32,9 @@ _RECALL = 0.97
 """Above the usual 0.95, since rows of an index are found more easily than queries."""
 _CANDIDATES = 1000
 """Vectors that a query chooses from: those of the groups nearest to it."""
+_CANDIDATE_ELEMENTS = 1 << 19
+_LEAST_CANDIDATES = 400
+"""Fewer where vectors are long, for the memory that they take."""
 _TRAINED_ELEMENTS = 1 << 20
 _LEAST_TRAINED = 2048
 """Of residuals that codes are trained on here."""
@@ -127,6 +130,7 @@ def choice_costs(
     squares = np.einsum("ij,ij->i", coded, coded)
     hottest = np.argsort(-page_heat(neighbours, arrangement.order, shape.capacity), kind="stable")
     residency.check()
+    candidates = min(_CANDIDATES, max(_LEAST_CANDIDATES, _CANDIDATE_ELEMENTS // dim))
     costs: list[float] = []
     for choice in choices:
         family, width = choice.shape.code_family, choice.shape.code_bytes[0]
@@ -152,7 +156,7 @@ def choice_costs(
             if metric is Metric.IP:
                 query -= np.float32(navigation.shift)
             known = -2 * coded @ query + (0 if metric is Metric.IP else squares)
-            count = min(len(coded), 1 + _CANDIDATES // shape.group_slots)
+            count = min(len(coded), 1 + candidates // shape.group_slots)
             groups = np.sort(np.argpartition(known, count - 1)[:count])
             near = (groups[:, None] * shape.group_slots + np.arange(shape.group_slots)).ravel()
             near = near[(near < rows) & (near != slot)]

@@ -49,6 +49,7 @@ def describe_index(
         "files": {name: file.bytes for name, file in sorted(entry.files.items())},
         "resident": {
             "code_bytes": plan.residence.code_bytes,
+            "code_family": str(shape.code_family) if plan.residence.code_bytes else None,
             "pinned_pages": plan.residence.pinned_pages,
             "direct_records": plan.residence.direct_records,
             "copies": bool(plan.residence.code_bytes and shape.copy_pages),
