@@ -147,6 +147,7 @@ def _build_sample(
         memory=ByteSize(_SAMPLE_MEMORY_BYTES, 0.0),
         least_memory_bytes=0,
         build_memory=None,
+        codes=plan.shape.code_family,  # not what is best within the memory of a sample
         resume=False,
     )
     capacity = min(plan.shape.capacity, len(vectors))

@@ -169,6 +169,28 @@ def build_segment(
     return BuiltSegment(writer.written, order, arrangement.residual_energy, writer.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class _Coding:
+    """Codes of all vectors of one width: those that are resident, those that pages carry, or both at once."""
+
+    width: int
+    is_resident: bool
+    is_rep: bool
+
+    @property
+    def name(self) -> str:
+        return f"{'codes' if self.is_resident else 'reps'}-{self.width}"
+
+
+def _codings_of(shape: Shape) -> list[_Coding]:
+    """What is to be coded, the widest first."""
+    both = shape.rep_bytes in shape.code_bytes and shape.code_family is Family.PQ4
+    codings = [_Coding(width, True, both and width == shape.rep_bytes) for width in shape.code_bytes]
+    if shape.rep_bytes and not both:
+        codings.append(_Coding(shape.rep_bytes, False, True))
+    return sorted(codings, key=lambda coding: -coding.width)
+
+
 def _places_of(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """Where each number stands."""
     places = np.empty(len(numbers), np.int64)
@@ -210,13 +232,13 @@ class _SegmentWriter:
         """Choose the codes, where they are open, and write every width of them."""
         self._choose_codes(neighbours)
         shape = self._build.shape
-        widths = sorted({*shape.code_bytes, *([shape.rep_bytes] if shape.rep_bytes else [])}, reverse=True)
-        steps = ["pages", *(f"codes-{width}" for width in widths)]
+        codings = _codings_of(shape)
+        steps = ["pages", *(coding.name for coding in codings)]
         if self._router is None and any(self._store.find(step) is None for step in steps):
             self._router = self._code_router()
-        for number, width in enumerate(widths):
-            self._write_width(width)
-            done(number + 1, len(widths))
+        for number, coding in enumerate(codings):
+            self._write_coding(coding)
+            done(number + 1, len(codings))
 
     def _choose_codes(self, neighbours: npt.NDArray[np.int32]) -> None:
         choices = self._build.choices
@@ -251,45 +273,46 @@ class _SegmentWriter:
             residency=self._store.residency,
         )
 
-    def _write_width(self, width: int) -> None:
-        build, shape, name = self._build, self._build.shape, codes_file(width)
-        is_rep, is_resident = width == shape.rep_bytes, width in shape.code_bytes
-        known = self._store.find(f"codes-{width}")
+    def _write_coding(self, coding: _Coding) -> None:
+        build = self._build
+        known = self._store.find(coding.name)
         # the codes of representatives are written again with the pages, from the same sample
-        if known is not None and not (is_rep and self._store.find("pages") is None):
+        if known is not None and not (coding.is_rep and self._store.find("pages") is None):
             self.written.update(known.segment_files)
             return
-        codes = self._code(width, "reps" if is_rep else "codes")
+        codes = self._code(coding)
         files: dict[str, FileEntry] = {}
-        if is_resident:
+        if coding.is_resident:
+            name = codes_file(coding.width)
             files[name] = write_vector_codes(
-                self._files, self._folder / name, codes, shape.group_slots, build.tag, self._store.residency
-            )
-        if is_rep:
+                self._files, self._folder / name, codes, build.shape.group_slots, build.tag,
+                self._store.residency,
+            )  # fmt: skip
+        if coding.is_rep:
             self._rep_codes = codes
             files[REPS_FILE] = write_reps(self._files, self._folder / REPS_FILE, codes, build.tag)
         self.written.update(files)
-        self._store.finish(f"codes-{width}", None, segment_files=files)
+        self._store.finish(coding.name, None, segment_files=files)
         self._store.save_if_due()
 
-    def _code(self, width: int, role: str) -> VectorCodes:
-        build = self._build
+    def _code(self, coding: _Coding) -> VectorCodes:
+        build, role = self._build, "reps" if coding.is_rep else "codes"
         assert self._router is not None
         return code_vectors(
             self._copy.navigation,
             self._arrangement,
             self._router.coded,
             build.shape.group_slots,
-            width,
+            coding.width,
             build.metric,
-            error_weight=error_weight(build.shape, role, width, build.vectors.shape[1]),
+            error_weight=error_weight(build.shape, role, coding.width, build.vectors.shape[1]),
             rotate=role in build.rotate,
             seed=build.seed,
             threads=build.threads,
             residency=self._store.residency,
-            path=self._store.scratch / f"working-codes-{width}",
+            path=self._store.scratch / f"working-{coding.name}",
             queries=self._offset(),
-            family=Family.PQ4 if role == "reps" else build.shape.code_family,
+            family=Family.PQ4 if coding.is_rep else build.shape.code_family,
         )
 
     def _offset(self) -> QueryOffset | None:

@@ -23,7 +23,8 @@ from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.residency import Residency
 from pageann.index.code_families import Family, grid_planes
 from pageann.types import Metric
-from tests.reference.small_segment import small_shape
+from tests.reference.segment_reader import read_segment
+from tests.reference.small_segment import build_small, small_shape
 from tests.reference.vector_sets import SEEDS, continuous
 
 FAMILIES = list(Family)
@@ -209,6 +210,25 @@ def test_threads_and_companions_change_no_cost(arranged: Any) -> None:
     alone = costs(arranged, (Family.RABITQ, 17))
     among = costs(arranged, (Family.PQ4, 16), (Family.RABITQ, 17), threads=2)
     assert among[Family.RABITQ] == alone[Family.RABITQ]
+
+
+@pytest.mark.parametrize("family", [Family.PQ4, Family.PQ8])
+def test_codes_on_pages_may_be_as_wide_as_those_in_memory(tmp_path: Path, family: Family) -> None:
+    """And are of four bits a part, whatever those are."""
+    vectors, queries = clustered(900, 12, dtype="float32", queries=5, seed=8, clusters=30)
+    shape = small_shape(
+        12, code_bytes=(5,), rep_bytes=5, rep_capacity=30, link_capacity=3, code_family=family
+    )
+    small = build_small(tmp_path / "s", vectors, Metric.L2, shape)
+    files = {path.name: path.read_bytes() for path in small.folder.iterdir() if path.suffix == ".bin"}
+    read = read_segment(small.entry.to_json(), files)
+    assert read.reps is not None
+    assert len(read.reps.quantiser.words[0]) == 16
+    assert len(read.codes[5].quantiser.words[0]) == (16 if family is Family.PQ4 else 256)
+    true = np.square(vectors[read.rows_of_slots()] - queries[0]).sum(axis=1)
+    assert np.corrcoef(read.estimates(queries[0], 5), true)[0, 1] > 0.95
+    page = read.pages.pages[7]
+    assert np.corrcoef(read.estimates_of_representatives(queries[0], page), true[page.slots])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("metric", [Metric.IP, Metric.COSINE])
