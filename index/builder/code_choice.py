@@ -40,8 +40,8 @@ _TRAINED_ELEMENTS = 1 << 20
 _LEAST_TRAINED = 2048
 """Of residuals that codes are trained on here."""
 _READ_COST_US = 120.0
-"""Dear, for the codes of an index stay: what a read takes of a network volume of 8,000 a second. Where the width
-of scans is chosen, which can be tuned later, it is that of a local disk."""
+"""Dear, for the codes of an index stay: what a read takes of a network volume of 8,000 a second. Where the
+width of scans is chosen, which can be tuned later, it is that of a local disk."""
 _SCANNED = 18_000
 """Codes that a query scores: 13,000 to 26,000 on photosift1m and debian384 at recall 0.95."""
 _BYTE_COST_US = 0.0001
