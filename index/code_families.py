@@ -11,7 +11,7 @@ from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED, KIND_NIBBLES
 __all__ = ["AUTO", "Family", "grid_planes", "parse_family", "plane_starts"]
 
 AUTO = "auto"
-"""The family that orders a sample of the data best for what it costs."""
+"""The one that orders a sample of the data best for what it costs, no wider than ``pq4`` would be."""
 _MOST_BITS = 8
 _WORD_BYTES = 4
 
@@ -66,10 +66,6 @@ class Family(enum.StrEnum):
             return min(width, dim)
         bits = self.bits(width, dim)
         return self._grid_bytes(bits, dim) if bits else 0
-
-    def widest(self, dim: int) -> int:
-        """Most bytes that a code can use."""
-        return self.code_bytes(dim + 2, dim)
 
     def widths(self, widths: Iterable[int], dim: int) -> tuple[int, ...]:
         """What codes take that may have ``widths`` (descending), without those that come to nothing."""

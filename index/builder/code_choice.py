@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pageann.index.builder.arrange import Arrangement
 from pageann.index.builder.coders import train_coder
-from pageann.index.builder.coding import error_weight
+from pageann.index.builder.coding import error_weight, take_rows
 from pageann.index.builder.fitting import CodeChoice
 from pageann.index.builder.navigation import Navigation
-from pageann.index.builder.parallel import run_pieces
+from pageann.index.builder.parallel import ranges, run_pieces
 from pageann.index.builder.quantizer import Coder
-from pageann.index.builder.residency import Residency
+from pageann.index.builder.residency import Pace, Residency
 from pageann.index.code_families import Family
 from pageann.index.kernels.state import KIND_BYTES, KIND_FACTORED
 from pageann.types import Metric
 
-__all__ = ["LEAST_MEASURED_ROWS", "choice_costs", "page_heat", "reads_to_reach"]
+__all__ = ["LEAST_MEASURED_ROWS", "choice_costs", "reads_to_reach", "times_near"]
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -49,17 +50,17 @@ _BYTE_COST_US = 0.0001
 _WIDE_BYTE_COST_US = 0.0005
 """The same where it is one part of 256 words, without shuffles."""
 _FACTOR_COST_US = 0.001
-_HEAT_ROWS = 1_000_000
-_HEAT_BLOCK_ROWS = 65_536
+_COUNTED_ROWS = 1_000_000
+_COUNTED_BLOCK_ROWS = 16_384
 
 
-def _scan_cost_us(family: Family, code_bytes: int) -> float:
+def _scan_cost_us(family: Family, code_bytes: int, rows: int) -> float:
     """Of one query."""
     if family.kind == KIND_BYTES:
         each = _WIDE_BYTE_COST_US * code_bytes
     else:
         each = _BYTE_COST_US * code_bytes + (_FACTOR_COST_US if family.kind == KIND_FACTORED else 0.0)
-    return _SCANNED * each
+    return min(_SCANNED, rows) * each
 
 
 def reads_to_reach(recall: float, reads: Int64s) -> float:
@@ -82,16 +83,77 @@ def _reads(estimates: Floats, pages: Int64s, wanted: Int64s, pinned: npt.NDArray
     return np.asarray(reads[np.searchsorted(found, wanted)])
 
 
-def page_heat(neighbours: npt.NDArray[np.int32], order: npt.NDArray[np.int32], capacity: int) -> Int64s:
-    """How often a vector of each page is among the nearest of others: those most often are pinned first."""
+def times_near(
+    neighbours: npt.NDArray[np.int32],
+    order: npt.NDArray[np.int32],
+    capacity: int,
+    residency: Residency | None = None,
+) -> Int64s:
+    """How often vectors of each page are among the nearest of others, as blocks of lists all over tell."""
     slots = np.empty(len(order), np.int64)
     slots[order] = np.arange(len(order))
-    heat = np.zeros(-(-len(order) // capacity), np.int64)
-    step = max(1, len(neighbours) // _HEAT_ROWS)
-    for first in range(0, len(neighbours), step * _HEAT_BLOCK_ROWS):
-        lists = neighbours[first : first + step * _HEAT_BLOCK_ROWS : step, :_K]
-        heat += np.bincount(slots[lists[lists >= 0]] // capacity, minlength=len(heat))
-    return heat
+    counts = np.zeros(-(-len(order) // capacity), np.int64)
+    step = max(1, len(neighbours) // _COUNTED_ROWS)
+    for first, last in ranges(len(neighbours), _COUNTED_BLOCK_ROWS)[::step]:
+        lists = neighbours[first:last, :_K]
+        counts += np.bincount(slots[lists[lists >= 0]] // capacity, minlength=len(counts))
+        if residency is not None:
+            residency.check()
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A row, what it chooses from, and what it should find."""
+
+    vector: Floats
+    near: Int64s
+    """Slots of the vectors of the groups around it, without its own."""
+    wanted: Int64s
+    """Pages of the nearest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """The vectors, slot by slot, as residuals to their groups' centroids."""
+
+    navigation: Navigation
+    order: npt.NDArray[np.int32]
+    coded: Floats
+    group_slots: int
+    capacity: int
+    metric: Metric
+    pace: Pace
+
+    def residuals(self, slots: Int64s) -> Floats:
+        """Float32 (slots, dim)."""
+        taken = take_rows(self.navigation, self.order[slots], self.pace)
+        taken -= self.coded[slots // self.group_slots]
+        return taken
+
+    def query(self, slot: int, squares: Floats, candidates: int) -> _Query:
+        """The row in ``slot`` as a query; ``squares`` of the centroids."""
+        vector = take_rows(self.navigation, self.order[slot : slot + 1], self.pace)[0]
+        if self.metric is Metric.IP:
+            vector -= np.float32(self.navigation.shift)
+        scores = self.coded @ (-2 * vector)
+        if self.metric is not Metric.IP:
+            scores += squares
+        # the last group may be short, and hold nothing but the query: never that one alone
+        count = min(len(self.coded), 2 + candidates // self.group_slots)
+        groups = np.sort(np.argpartition(scores, count - 1)[:count])
+        near = (groups[:, None] * self.group_slots + np.arange(self.group_slots)).ravel()
+        near = near[(near < len(self.order)) & (near != slot)]
+        exact = _scores(vector, self.coded[near // self.group_slots] + self.residuals(near), self.metric)
+        best = near[np.argsort(exact, kind="stable")[:_K]]
+        return _Query(vector, near, best // self.capacity)
+
+    def reads(self, query: _Query, coder: Coder, weight: float, pinned: npt.NDArray[np.bool_]) -> Int64s:
+        """Reads that find each of the nearest of ``query``."""
+        centres = self.coded[query.near // self.group_slots]
+        residuals = self.residuals(query.near)
+        estimates = _estimates(query.vector, centres, residuals, coder, weight, self.metric)
+        return _reads(estimates, query.near // self.capacity, query.wanted, pinned)
 
 
 def choice_costs(
@@ -115,62 +177,53 @@ def choice_costs(
     centroids, ``neighbours`` int32 (rows, any) lists of near vectors. Infinite for choices whose scores alone
     cost more than another.
     """
-    shape, rows, dim = choices[0].shape, len(arrangement.order), navigation.array.shape[1]
+    shape, order, dim = choices[0].shape, arrangement.order, navigation.array.shape[1]
+    rows = len(order)
     rng = np.random.default_rng(seed)
     trained = min(rows, max(_LEAST_TRAINED, _TRAINED_ELEMENTS // dim))
-    residency.make_room(2 * 4 * trained * dim)
+    residency.make_room(2 * 4 * trained * dim + coded.nbytes + 8 * rows)
     sample = np.sort(rng.choice(rows, trained, replace=False))
     slots = np.sort(rng.choice(rows, min(rows, _QUERIES), replace=False))
-
-    def residuals(places: Int64s) -> Floats:
-        taken = navigation.take(arrangement.order[places])
-        taken -= coded[places // shape.group_slots]
-        return taken
-
-    sample_residuals = residuals(sample)
+    pace = Pace(residency, _COUNTED_BLOCK_ROWS)
+    vectors = _Slice(navigation, order, coded, shape.group_slots, shape.capacity, metric, pace)
+    sample_residuals = vectors.residuals(sample)
     squares = np.einsum("ij,ij->i", coded, coded)
-    hottest = np.argsort(-page_heat(neighbours, arrangement.order, shape.capacity), kind="stable")
-    residency.check()
     candidates = min(_CANDIDATES, max(_LEAST_CANDIDATES, _CANDIDATE_ELEMENTS // dim))
+    queries: list[_Query | None] = [None] * len(slots)
+
+    def prepare(number: int) -> None:
+        queries[number] = vectors.query(int(slots[number]), squares, candidates)
+
+    run_pieces(prepare, range(len(slots)), threads)
+    # those that a search asks for most are pinned; under ip the builder takes the longest vectors for them
+    hottest = np.argsort(-times_near(neighbours, order, shape.capacity, residency), kind="stable")
     costs: list[float] = []
     for choice in choices:
         family, width = choice.shape.code_family, choice.shape.code_bytes[0]
-        scan_cost = _scan_cost_us(family, width)
+        scan_cost = _scan_cost_us(family, width, rows)
         if scan_cost >= min(costs, default=np.inf):
             costs.append(np.inf)
             continue
         coder = train_coder(family, sample_residuals, width, rotate=rotate, seed=seed, threads=threads)
         weight = error_weight(choice.shape, "codes", width, dim)
-        reads = np.empty((len(slots), min(_K, rows - 1)), np.int64)
         pinned = np.zeros(len(hottest), np.bool_)
         pinned[hottest[: round(choice.pinned_share * len(hottest))]] = True
+        reads: list[Int64s] = [slots] * len(slots)
 
         def rank(
             number: int,
             coder: Coder = coder,
             weight: float = weight,
-            reads: Int64s = reads,
             pinned: npt.NDArray[np.bool_] = pinned,
+            reads: list[Int64s] = reads,
         ) -> None:
-            slot = int(slots[number])
-            query = navigation.take(arrangement.order[slot : slot + 1])[0]
-            if metric is Metric.IP:
-                query -= np.float32(navigation.shift)
-            known = -2 * coded @ query + (0 if metric is Metric.IP else squares)
-            count = min(len(coded), 1 + candidates // shape.group_slots)
-            groups = np.sort(np.argpartition(known, count - 1)[:count])
-            near = (groups[:, None] * shape.group_slots + np.arange(shape.group_slots)).ravel()
-            near = near[(near < rows) & (near != slot)]
-            missing = residuals(near)
-            centres = coded[near // shape.group_slots]
-            exact = _scores(query, centres + missing, metric)
-            pages = near // shape.capacity
-            best = np.argsort(exact, kind="stable")[: reads.shape[1]]
-            estimates = _estimates(query, centres, missing, coder, weight, metric)
-            reads[number] = _reads(estimates, pages, pages[best], pinned)
+            query = queries[number]
+            assert query is not None
+            reads[number] = vectors.reads(query, coder, weight, pinned)
 
         run_pieces(rank, range(len(slots)), threads)
-        usual = sum(reads_to_reach(recall, reads) for recall in _RECALLS) / len(_RECALLS)
+        found = np.concatenate(reads)
+        usual = sum(reads_to_reach(recall, found) for recall in _RECALLS) / len(_RECALLS)
         costs.append(usual * _READ_COST_US + scan_cost)
     return costs
 

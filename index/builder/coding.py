@@ -38,6 +38,7 @@ __all__ = [
     "error_weight",
     "group_spreads",
     "lane_major",
+    "take_rows",
     "training_bytes",
 ]
 
@@ -141,7 +142,7 @@ def _to_byte(values: npt.NDArray[np.floating[Any]], low: float, step: float) -> 
     return np.asarray(np.clip(np.rint((values - low) / step), 0, 255), np.uint8)
 
 
-def _take(navigation: Navigation, rows: npt.NDArray[Any], pace: Pace) -> Floats:
+def take_rows(navigation: Navigation, rows: npt.NDArray[Any], pace: Pace) -> Floats:
     """Rows as float32; many of them in parts, since each part makes mapped pages resident."""
     taken = np.empty((len(rows), navigation.array.shape[1]), np.float32)
     for first, last in pace.runs(0, len(rows)):
@@ -163,7 +164,7 @@ def group_spreads(
 
     def block(piece: tuple[int, int]) -> None:
         first, last = piece[0] * group_slots, min(piece[1] * group_slots, len(arrangement.order))
-        rows = _take(navigation, arrangement.order[first:last], pace)
+        rows = take_rows(navigation, arrangement.order[first:last], pace)
         groups = np.arange(first, last) // group_slots
         residuals = rows - arrangement.centroids[groups]
         squares = np.einsum("ij,ij->i", residuals, residuals)
@@ -252,7 +253,7 @@ def code_vectors(
     sample = np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
 
     def residuals(slots: npt.NDArray[Any]) -> Floats:
-        rows_here = _take(navigation, arrangement.order[slots], pace)
+        rows_here = take_rows(navigation, arrangement.order[slots], pace)
         rows_here -= coded_centroids[slots // group_slots]
         return rows_here
 

@@ -17,7 +17,7 @@ from pageann.index.search.engine import CallOptions, Engine
 from pageann.index.search.load import LoadedSegment
 from pageann.index.search.tuning import NO_LIMIT, Tuning
 
-__all__ = ["CODE_COST_US", "SCAN_SLOTS", "UNIT_COST_US", "Care", "Meter", "best_scan", "scan_choices"]
+__all__ = ["SCAN_SLOTS", "Care", "Meter", "best_scan", "scan_choices"]
 
 SCAN_SLOTS = (300.0, 450.0, 600.0, 900.0)
 _MOST_EFFORT = 600
@@ -38,9 +38,9 @@ for at most a tenth more processor time.
 """
 _FIRST_LOOK = 6
 """Place of the ladder at which that recall is looked for first."""
-UNIT_COST_US = 15.0
+_UNIT_COST_US = 15.0
 """Of processor and device together; an asynchronous read of 4 KiB takes about 4 us of the former."""
-CODE_COST_US = 0.0035
+_CODE_COST_US = 0.0035
 _RECALL_STEP = 0.02
 """From point to point of a curve, where the least growth of effort would bring less."""
 _LONGEST_STEP = 2.5
@@ -173,7 +173,7 @@ def _next_effort(effort: int, growth: float) -> int:
 
 def _cost(point: CurvePoint) -> float:
     """Microseconds of a query, by the cost table."""
-    return point.units * UNIT_COST_US + point.codes * CODE_COST_US
+    return point.units * _UNIT_COST_US + point.codes * _CODE_COST_US
 
 
 def scan_choices(rows: int) -> list[float]:

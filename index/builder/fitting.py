@@ -68,27 +68,42 @@ def code_choices(
 ) -> tuple[CodeChoice, ...]:
     """The shape of ``plan``, then those with codes of other families or widths that fit where its own do.
 
-    Narrower codes are there only where memory that they leave can be spent on pages: those that are walked
-    are better read with finer codes.
+    None is wider than the plan's. Narrower codes are there only where memory that they leave is spent on
+    pages. None but the plan's own are there where that holds all pages, or where vectors lie in a file of
+    their own: which of the two files is read depends on the codes.
     """
-    shares = (1.0,) if plan.shape.rep_capacity else _NARROWER_SHARES
-    found: dict[tuple[Family, int], CodeChoice] = {}
+    shape = plan.shape
+    own = opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence.pinned_pages
+    found = {(shape.code_family, shape.code_bytes[0]): CodeChoice(shape, own / shape.page_count(rows))}
+    if shape.quantised or own == shape.page_count(rows):
+        return tuple(found.values())
+    shares = (1.0,) if shape.rep_capacity or shape.copy_pages else _NARROWER_SHARES
     for family in Family:
         for share in shares:
-            wide = [int(share * plan.shape.code_bytes[0]), *plan.shape.code_bytes[1:]]
+            wide = [int(share * shape.code_bytes[0]), *shape.code_bytes[1:]]
             widths = family.widths([width for width in wide if width <= wide[0]], dim)
             if not widths or (family, widths[0]) in found:
                 continue
-            shape = replace(plan.shape, code_family=family, code_bytes=widths)
-            try:
-                opened = opening_plan(rows, dim, dtype, metric, replace(plan, shape=shape), memory_bytes)
-            except BudgetTooSmall:
-                continue
-            on_disk = 0 if disk is None else index_bytes(shape, rows, dim, plan.rotate, disk.id_bytes)
-            if opened.residence.code_bytes == widths[0] and (disk is None or on_disk <= disk.bytes):
-                pinned_share = opened.residence.pinned_pages / shape.page_count(rows)
-                found[family, widths[0]] = CodeChoice(shape, pinned_share)
+            other = replace(plan, shape=replace(shape, code_family=family, code_bytes=widths))
+            pinned = _pinned_pages(rows, dim, dtype, metric, other, memory_bytes)
+            on_disk = 0 if disk is None else index_bytes(other.shape, rows, dim, plan.rotate, disk.id_bytes)
+            if pinned is not None and (disk is None or on_disk <= disk.bytes):
+                found[family, widths[0]] = CodeChoice(other.shape, pinned / shape.page_count(rows))
     return tuple(found.values())
+
+
+def _pinned_pages(
+    rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
+) -> int | None:
+    """Pages that stay in memory; None where the finest codes do not, however the index is tuned."""
+    entry = _entry_of(rows, dim, dtype, metric, plan)
+    try:
+        tightest = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, roomiest_tunings(plan.shape, rows))
+        if tightest.residence.code_bytes != plan.shape.code_bytes[0]:
+            return None
+        return opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence.pinned_pages
+    except BudgetTooSmall:
+        return None
 
 
 def fitted_plan(
@@ -111,7 +126,7 @@ def fitted_plan(
     if disk is not None and (plan is None or not plan.shape.copy_pages):  # no need to make room for any
         plan, needed = _fitted(rows, dim, dtype, metric, memory_bytes, page_bytes, None, planned)
     if plan is not None:
-        _require_codes(plan, dim, memory_bytes, family)
+        _require_codes(plan, memory_bytes, family)
         _require_room(plan, rows, dim, disk)
         return plan
     asked = memory_bytes
@@ -125,14 +140,13 @@ def fitted_plan(
     )
 
 
-def _require_codes(plan: Plan, dim: int, memory_bytes: int, family: Family | None) -> None:
+def _require_codes(plan: Plan, memory_bytes: int, family: Family | None) -> None:
     """InvalidArgument where codes of ``family`` were asked for and there are none."""
     if family is None or plan.shape.code_bytes:
         return
-    least = next(width for width in range(1, dim + 3) if family.code_bytes(width, dim) > 0)
     raise InvalidArgument(
-        f"codes={family}: memory={format_bytes(memory_bytes)} has no room for codes of all vectors, which "
-        f"take {least + 1} bytes each or more; give more memory, or leave codes out"
+        f"codes={family}: memory={format_bytes(memory_bytes)} has no room for codes of all vectors that are "
+        "worth their place; give more memory, or leave codes out"
     )
 
 

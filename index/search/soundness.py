@@ -102,7 +102,7 @@ def check_quantizer(
     if rotation.dtype != np.int16 or rotation.shape not in ((0, 0), (dim, dim)):
         raise _contradiction(path, f"its rotation is {rotation.dtype} {rotation.shape}")
     check_vector(path, "starts", starts, np.int32, len(starts))
-    if len(starts) < 2 or starts[0] != 0 or (np.diff(starts) < 0).any():
+    if len(starts) < 2 or starts[0] != 0 or (np.diff(starts.astype(np.int64)) < 0).any():
         raise _contradiction(path, "the parts of its codes do not follow one another")
     if not family.has_bounds(starts.tolist(), dim):
         raise _contradiction(path, "the parts of its codes do not cover the dimensions")

@@ -146,7 +146,7 @@ def test_a_plan_tells_of_the_family_asked_for() -> None:
     ("codes", "memory", "said"),
     [
         ("pq16", MEMORY, "codes='pq16': give one of auto, pq4, pq8, rabitq, sq8"),
-        ("sq8", "20%", "has no room for codes of all vectors, which take 49 bytes each or more; give more"),
+        ("sq8", "20%", "has no room for codes of all vectors that are worth their place; give more"),
     ],
 )
 def test_mistakes_are_answered_in_a_line(

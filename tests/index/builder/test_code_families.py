@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from pageann.datasets.synthetic import clustered
 from pageann.index.builder import code_choice
 from pageann.index.builder.arrange import Arrangement
-from pageann.index.builder.code_choice import choice_costs, page_heat, reads_to_reach
+from pageann.index.builder.code_choice import choice_costs, reads_to_reach, times_near
 from pageann.index.builder.coders import train_coder
-from pageann.index.builder.fitting import CodeChoice
+from pageann.index.builder.disk_room import DiskRoom, index_bytes, most_id_bytes
+from pageann.index.builder.fitting import CodeChoice, code_choices, fitted_plan, opening_plan
 from pageann.index.builder.grid import GridCoder, train_grid
+from pageann.index.builder.layout import Plan
 from pageann.index.builder.navigation import navigation_view
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.residency import Residency
@@ -50,7 +53,6 @@ def test_codes_take_what_is_foretold(dim: int, width: int, family: Family, rotat
         assert family in (Family.RABITQ, Family.SQ8)
         return
     assert family.code_bytes(foretold, dim) == foretold, "and asking for as much gives as much"
-    assert family.widest(dim) >= foretold
     if family is Family.PQ8 and dim > 40:
         return  # 256 words a part take their time
     coder = train_coder(family, continuous(1, 40, dim), width, rotate=rotate and dim < 100, seed=0)
@@ -69,7 +71,7 @@ def test_words_add_up_to_what_codes_stand_for(seed: int, dim: int, bits: int, sq
     """So a search that looks words up and a build that takes codes apart mean the same."""
     sample = skewed(seed, 50, dim)
     family = Family.SQ8 if sq8 else Family.RABITQ
-    width = family.widest(dim) if sq8 else next(w for w in range(1, dim + 3) if family.bits(w, dim) >= bits)
+    width = dim if sq8 else next(w for w in range(1, dim + 3) if family.bits(w, dim) >= bits)
     coder = train_grid(sample, family, width, rotate=False, seed=seed)
     assert coder.bits == (8 if sq8 else family.bits(width, dim))
     rows = skewed(seed + 1, 20, dim)
@@ -98,7 +100,7 @@ def test_scalar_codes_are_within_half_a_step() -> None:
 def test_elements_that_never_differ_have_a_code() -> None:
     sample = np.ones((50, 4), np.float32)
     for family in (Family.SQ8, Family.RABITQ):
-        coder = train_grid(sample, family, family.widest(4), rotate=False, seed=0)
+        coder = train_grid(sample, family, family.code_bytes(6, 4), rotate=False, seed=0)
         assert coder.decode(coder.encode(sample)) == pytest.approx(sample, abs=0.02)
 
 
@@ -136,7 +138,50 @@ def test_reads_that_find_a_share() -> None:
 def test_pages_that_many_are_near_to_are_hot() -> None:
     neighbours = np.array([[1, 2], [2, -1], [5, 1], [2, 4], [0, 2], [2, 3]], np.int32)
     order = np.array([2, 3, 0, 1, 5, 4], np.int32)
-    assert page_heat(neighbours, order, 2).tolist() == [6, 3, 2]
+    assert times_near(neighbours, order, 2).tolist() == [6, 3, 2]
+
+
+def choices_for(
+    rows: int, dim: int, dtype: str, memory: float, disk: DiskRoom | None = None
+) -> tuple[Plan, int, tuple[CodeChoice, ...]]:
+    given = rows, dim, np.dtype(dtype), Metric.L2
+    memory_bytes = int(memory * rows * dim * given[2].itemsize)
+    plan = fitted_plan(*given, memory_bytes, None, disk)
+    return plan, memory_bytes, code_choices(*given, plan, memory_bytes, disk)
+
+
+@pytest.mark.parametrize("disk", [0.0, 2.6])
+def test_all_that_is_to_be_chosen_from_fits(disk: float) -> None:
+    rows, dim = 1_000_000, 128
+    room = DiskRoom(int(disk * rows * dim), most_id_bytes(None, rows)) if disk else None
+    plan, memory_bytes, choices = choices_for(rows, dim, "uint8", 0.6, room)
+    offered = [(choice.shape.code_family, choice.shape.code_bytes[0]) for choice in choices]
+    assert offered[0] == (Family.PQ4, plan.shape.code_bytes[0])
+    assert len(set(offered)) == len(offered)
+    words_fit = {Family.PQ8} if not disk else set()  # those of three widths are 0.4 MB of the allowance
+    assert {Family.PQ4, Family.RABITQ} | words_fit == {family for family, _ in offered}
+    for choice in choices:
+        mine = replace(plan, shape=choice.shape)
+        opened = opening_plan(rows, dim, np.dtype(np.uint8), Metric.L2, mine, memory_bytes)
+        assert opened.residence.code_bytes == choice.shape.code_bytes[0]
+        assert opened.residence.pinned_pages == round(choice.pinned_share * choice.shape.page_count(rows))
+        assert opened.ledger.total <= memory_bytes
+        if room is not None:
+            assert choice.shape.copy_pages == plan.shape.copy_pages > 0
+            assert index_bytes(choice.shape, rows, dim, plan.rotate, room.id_bytes) <= room.bytes
+    narrower = [choice.pinned_share for choice in choices if choice.shape.code_family is Family.PQ4]
+    assert len(narrower) == (1 if disk else 3), "what copies cost was planned with the codes"
+    assert narrower == sorted(narrower)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "dtype", "memory"),
+    [(6000, 768, "float32", 0.09), (6000, 768, "float32", 0.3), (20_000, 96, "uint8", 3.0)],
+)
+def test_where_there_is_nothing_to_choose(rows: int, dim: int, dtype: str, memory: float) -> None:
+    """Vectors in a file of their own, which narrower codes would not read directly; all pages in memory."""
+    plan, _, choices = choices_for(rows, dim, dtype, memory)
+    assert [choice.shape for choice in choices] == [plan.shape]
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +230,8 @@ def test_what_scores_take_counts(arranged: Any, monkeypatch: pytest.MonkeyPatch)
     dear = costs(arranged, *both)
     monkeypatch.setattr(code_choice, "_SCANNED", 0)
     free = costs(arranged, *both)
-    assert dear[Family.PQ4] - free[Family.PQ4] == pytest.approx(18_000 * 0.0016)
-    assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(18_000 * 16 * 0.0005)
+    assert dear[Family.PQ4] - free[Family.PQ4] == pytest.approx(3000 * 0.0016)
+    assert dear[Family.PQ8] - free[Family.PQ8] == pytest.approx(3000 * 16 * 0.0005)
 
 
 def test_codes_that_are_too_dear_to_score_are_not_tried(
@@ -197,6 +242,24 @@ def test_codes_that_are_too_dear_to_score_are_not_tried(
     assert np.isfinite(alone)
     monkeypatch.setattr(code_choice, "_WIDE_BYTE_COST_US", 1.0)
     assert np.isinf(costs(arranged, fine, dear)[Family.PQ8])
+
+
+def test_a_last_group_of_one_vector_is_not_all_that_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own row would find nothing there."""
+    base = np.concatenate([np.zeros((1200, 2)), np.full((1, 2), 900)]).astype(np.float32)
+    base[:1200] += continuous(2, 1200, 2)
+    navigation = navigation_view(base, Metric.L2, tmp_path)
+    order = np.arange(1201, dtype=np.int32)
+    centroids = np.array([[0, 0], [900, 900]], np.float32)
+    choice = CodeChoice(small_shape(2, capacity=1200, code_bytes=(1,)), 0.0)
+    monkeypatch.setattr(code_choice, "_QUERIES", 1201)
+    found = choice_costs(
+        navigation, Arrangement(order, centroids, 0.0), centroids, NEIGHBOURS[:1201] % 1201, [choice],
+        Metric.L2, rotate=False, seed=0, threads=1, residency=Residency(1 << 30),
+    )  # fmt: skip
+    assert np.isfinite(found[0])
 
 
 def test_reads_of_pinned_pages_cost_nothing(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
