@@ -47,6 +47,7 @@ class Vectors:
     built_for: tuple[str, ...] = ("30%",)
     ids: bool = False
     disk: str | None = None
+    codes: str = "auto"
 
     @property
     def raw_bytes(self) -> int:
@@ -57,6 +58,7 @@ class Vectors:
     def name(self) -> str:
         """For people and folders."""
         suffixes = "-ids" * self.ids + "-copies" * (self.disk is not None)
+        suffixes += f"-{self.codes}" * (self.codes != "auto")
         return f"{self.rows}x{self.dim}-{self.dtype}-{self.metric}{suffixes}"
 
 
@@ -72,6 +74,9 @@ GRID = (
     Vectors(1200, 4096, "float16", "ip", built_for=("100%",)),
     Vectors(5000, 3, "float32", "l2", built_for=("200%",)),
     Vectors(100_000, 64, "uint8", built_for=("30%", "60%"), disk="3x"),
+    Vectors(30_000, 96, "float32", built_for=("30%",), codes="pq8"),
+    Vectors(30_000, 96, "float32", built_for=("30%",), codes="rabitq"),
+    Vectors(30_000, 96, "float32", built_for=("60%",), codes="sq8"),
 )
 SHARES = ("0.1%", "1%", "3%", "10%", "30%", "60%", "100%", "200%")
 
@@ -86,7 +91,7 @@ def build_once(vectors: Vectors, rows: int, share: str, folder: Path) -> Path:
         least = 4 << 20 if rows == _SMALL_ROWS else 0
         memory = max(least, int(float(share.rstrip("%")) / 100 * rows * vectors.raw_bytes / vectors.rows))
         np.save(queries, asked)
-        options: dict[str, Any] = {"metric": vectors.metric, "ids": ids}
+        options: dict[str, Any] = {"metric": vectors.metric, "ids": ids, "codes": vectors.codes}
         if rows == vectors.rows:
             options["disk"] = vectors.disk
         try:
