@@ -48,8 +48,10 @@ def test_defaults(program: Program, library: ExactLibrary, base: Path) -> None:
 def test_every_option_reaches_the_library(program: Program, library: ExactLibrary, base: Path) -> None:
     ids = base.with_name("ids.npy")
     np.save(ids, np.arange(100, 150))
-    given = "--metric ip --memory 64MiB --build-memory 1200MiB --disk 2.5x --codes rabitq --page-bytes 8KiB --seed 7 --threads 2"
-    given += " --no-replace --no-resume --queries-sample asked.npy"
+    given = (
+        "--metric ip --memory 64MiB --build-memory 1200MiB --disk 2.5x --page-bytes 8KiB --seed 7 --threads 2"
+    )
+    given += " --codes rabitq --no-replace --no-resume --queries-sample asked.npy"
     assert program("build", base, "out.pageann", *given.split(), "--ids", ids).code == 0
     options = library.calls[0][2]
     assert np.array_equal(options.pop("ids"), np.arange(100, 150))
