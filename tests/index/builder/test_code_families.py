@@ -174,6 +174,12 @@ def test_all_that_is_to_be_chosen_from_fits(disk: float) -> None:
     assert narrower == sorted(narrower)
 
 
+def test_walks_are_spared_codes_that_are_dear_to_score() -> None:
+    plan, _, choices = choices_for(1_000_000, 128, "uint8", 0.1)
+    assert plan.shape.rep_capacity
+    assert Family.PQ8 not in {choice.shape.code_family for choice in choices}
+
+
 @pytest.mark.parametrize(
     ("rows", "dim", "dtype", "memory"),
     [(6000, 768, "float32", 0.09), (6000, 768, "float32", 0.3), (20_000, 96, "uint8", 3.0)],
