@@ -260,12 +260,15 @@ def test_a_last_group_of_one_vector_is_not_all_that_is_looked_at(
     order = np.arange(1201, dtype=np.int32)
     centroids = np.array([[0, 0], [900, 900]], np.float32)
     choice = CodeChoice(small_shape(2, capacity=1200, code_bytes=(1,)), 0.0)
+    looked_at: list[int] = []
     monkeypatch.setattr(code_choice, "_QUERIES", 1201)
+    monkeypatch.setattr(code_choice, "reads_to_reach", lambda _, reads: looked_at.append(len(reads)) or 1.0)
     found = choice_costs(
         navigation, Arrangement(order, centroids, 0.0), centroids, NEIGHBOURS[:1201] % 1201, [choice],
         Metric.L2, rotate=False, seed=0, threads=1, residency=Residency(1 << 30),
     )  # fmt: skip
     assert np.isfinite(found[0])
+    assert looked_at[0] == 1201 * 10, "each has its ten"
 
 
 def test_reads_of_pinned_pages_cost_nothing(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
