@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from pageann.datasets.synthetic import clustered
 from pageann.index.builder import code_choice
 from pageann.index.builder.arrange import Arrangement
+from pageann.index.builder.calibration import roomiest_tunings
 from pageann.index.builder.code_choice import choice_costs, reads_to_reach, times_near
 from pageann.index.builder.coders import train_coder
 from pageann.index.builder.disk_room import DiskRoom, index_bytes, most_id_bytes
-from pageann.index.builder.fitting import CodeChoice, code_choices, fitted_plan, opening_plan
+from pageann.index.builder.fitting import CodeChoice, _entry_of, code_choices, fitted_plan, opening_plan
 from pageann.index.builder.grid import GridCoder, train_grid
 from pageann.index.builder.layout import Plan
 from pageann.index.builder.navigation import navigation_view
 from pageann.index.builder.parallel import one_blas_thread
 from pageann.index.builder.residency import Residency
 from pageann.index.code_families import Family, grid_planes
+from pageann.index.search.planner import plan_open
 from pageann.types import Metric
 from tests.reference.segment_reader import read_segment
 from tests.reference.small_segment import build_small, small_shape
@@ -172,6 +174,19 @@ def test_all_that_is_to_be_chosen_from_fits(disk: float) -> None:
     narrower = [choice.pinned_share for choice in choices if choice.shape.code_family is Family.PQ4]
     assert len(narrower) == (1 if disk else 3), "what copies cost was planned with the codes"
     assert narrower == sorted(narrower)
+
+
+@pytest.mark.parametrize("memory", [0.195, 0.219, 0.242, 0.29])
+def test_what_fits_does_so_however_an_index_is_tuned(memory: float) -> None:
+    """Tables of 256 words a part take much of a small budget, and so do the widest scans."""
+    rows, dim = 11_303, 48
+    plan, memory_bytes, choices = choices_for(rows, dim, "float16", memory)
+    assert len(choices) > 1
+    for choice in choices:
+        mine = replace(plan, shape=choice.shape)
+        entry = _entry_of(rows, dim, np.dtype(np.float16), Metric.L2, mine)
+        opened = plan_open(entry, memory_bytes, 2, roomiest_tunings(choice.shape, rows))
+        assert opened.residence.code_bytes == choice.shape.code_bytes[0]
 
 
 def test_walks_are_spared_codes_that_are_dear_to_score() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pageann.errors import DamagedIndex
 from pageann.explanation import PageOrigin
+from pageann.index.code_families import Family
 from pageann.index.kernels import state
 from pageann.index.search.engine import Engine
 from pageann.index.search.explain_steps import SteppedSearch
@@ -170,6 +171,22 @@ def test_estimates_are_those_of_the_kernels(sample: Sample, opened: LoadedSegmen
                 checked += 1
                 assert abs(made[slot - group * capacity] - score) <= rounding(trace)
     assert checked > 0 or opened.resident.parameters[state.P_CODE_BYTES] == 0
+
+
+@pytest.mark.parametrize(("family", "width"), [(Family.PQ8, 6), (Family.RABITQ, 7), (Family.SQ8, 16)])
+def test_estimates_of_other_families_are_those_of_the_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Family, width: int
+) -> None:
+    shape = {"capacity": 16, "code_bytes": (width,), "code_family": family}
+    kind = Kind(16, "uint8", Metric.L2, Residence(width, 0, False), shape)
+    monkeypatch.setitem(KINDS, str(family), kind)
+    sample = build_sample(str(family), tmp_path)
+    segment = sample.load()
+    try:
+        assert segment.resident.parameters[state.P_CODE_KIND] == family.kind
+        test_estimates_are_those_of_the_kernels(sample, segment)
+    finally:
+        segment.close()
 
 
 def test_estimates_from_pages_are_those_of_the_kernels(
