@@ -70,7 +70,7 @@ def code_choices(
 
     None is wider than the plan's. Narrower codes are there only where memory that they leave is spent on
     pages; codes of eight bits a part only where pages bring no finer ones, for walks take enough processor
-    time as it is (photosift1m at 10 %: 37.0 reads and 540 us with them, 39.7 and 449 without). None but the
+    time as it is (photosift1m at 10 %: 37.0 reads and 540 us with them, 39.7 and 450 without). None but the
     plan's own are there where that holds all pages, or where vectors lie in a file of their own: which of the
     two files is read depends on the codes.
     """
