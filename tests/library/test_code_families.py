@@ -62,12 +62,14 @@ def test_the_ledger_is_what_is_held(built: tuple[str, Path]) -> None:
 def test_less_memory_has_narrower_codes(built: tuple[str, Path]) -> None:
     """Down to none, and with more than it was built for."""
     _, path = built
-    with pageann.open(path) as index:
-        widest = index.describe()["resident"]["code_bytes"]
-    for memory in ("30%", "20%", "200%"):
+    widths = []
+    for memory in ("200%", MEMORY, "30%", "20%", "14%"):
         with pageann.open(path, memory=memory) as index:
-            assert index.describe()["resident"]["code_bytes"] <= widest
-            assert index.search(QUERIES[:3], 5, effort=200).ids.shape == (3, 5)
+            widths.append(index.describe()["resident"]["code_bytes"])
+            assert index.describe()["resident"]["code_family"] == (built[0] if widths[-1] else None)
+            assert index.search(QUERIES[:3], 5, effort=40).ids.shape == (3, 5)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == widths[1] > widths[-1]
 
 
 def test_a_query_is_explained_by_its_estimates(built: tuple[str, Path]) -> None:
