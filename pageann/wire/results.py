@@ -1,4 +1,4 @@
-"""Search results as messages and back, without loss but of which reads were shared, which is not told.
+"""Search results as messages and back, without loss.
 
 Answers travel flat, without padding: ``counts`` cuts them by query. Reasons why a search stopped are
 the library's plus one, since 0 means "not said" on the wire.
@@ -18,7 +18,7 @@ from pageann.server.v1 import pageann_pb2 as pb
 __all__ = ["range_result", "search_response", "search_result"]
 
 _WIRE_FLOAT = np.dtype("<f4")
-_INTEGERS = ("hops", "codes_scored", "pinned_hits", "effort")
+_INTEGERS = ("hops", "codes_scored", "pinned_hits", "shared_reads", "effort")
 _FLOATS = ("kib", "units", "route_us", "scan_us", "read_us", "total_us")
 
 
@@ -141,7 +141,7 @@ def _stats(response: pb.SearchResponse, queries: int) -> QueryStats | None:
     # An exact search, which has no effort, shares its reads out over the queries.
     if not len(reads) or columns["effort"].any():
         reads = reads.astype(np.int64)
-    columns |= {"reads": reads, "stopped": stopped, "shared_reads": np.zeros(queries, np.int64)}
+    columns |= {"reads": reads, "stopped": stopped}
     if any(len(column) != queries for column in columns.values()):
         raise ServiceError("the service's statistics are not those of the queries; is it of another version?")
     if queries and not (stopped.min() >= 0 and stopped.max() <= max(StopReason)):

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpageann/server/v1/pageann.proto\x12\npageann.v1\"Z\n\x07Vectors\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12 \n\x05\x64type\x18\x02 \x01(\x0e\x32\x11.pageann.v1.DType\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x0b\n\x03\x64im\x18\x04 \x01(\rJ\x04\x08\x05\x10\n\"\x1a\n\x08Int64Ids\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x1b\n\tStringIds\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xa8\x02\n\rSearchRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12$\n\x07queries\x18\x02 \x01(\x0b\x32\x13.pageann.v1.Vectors\x12\t\n\x01k\x18\x03 \x01(\r\x12\x10\n\x06recall\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x65\x66\x66ort\x18\x05 \x01(\rH\x00\x12\x0f\n\x05\x65xact\x18\x06 \x01(\x08H\x00\x12\x13\n\x06radius\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0emax_page_reads\x18\t \x01(\x04H\x03\x88\x01\x01\x12\r\n\x05stats\x18\n \x01(\x08\x42\t\n\x07qualityB\t\n\x07_radiusB\x13\n\x11_deadline_secondsB\x11\n\x0f_max_page_readsJ\x04\x08\x0b\x10\x14\"\x87\x02\n\nQueryStats\x12\r\n\x05reads\x18\x01 \x03(\x01\x12\x0b\n\x03kib\x18\x02 \x03(\x01\x12\r\n\x05units\x18\x03 \x03(\x01\x12\x0c\n\x04hops\x18\x04 \x03(\r\x12\x14\n\x0c\x63odes_scored\x18\x05 \x03(\x04\x12\x13\n\x0bpinned_hits\x18\x06 \x03(\r\x12\x10\n\x08route_us\x18\x07 \x03(\x01\x12\x0f\n\x07scan_us\x18\x08 \x03(\x01\x12\x0f\n\x07read_us\x18\t \x03(\x01\x12\x10\n\x08total_us\x18\n \x03(\x01\x12\x0e\n\x06\x65\x66\x66ort\x18\x0b \x03(\r\x12\'\n\x07stopped\x18\x0c \x03(\x0e\x32\x16.pageann.v1.StopReason\x12\x10\n\x08warnings\x18\r \x03(\tJ\x04\x08\x0e\x10\x14\"\xe5\x01\n\x0eSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\x12)\n\tint64_ids\x18\x02 \x01(\x0b\x32\x14.pageann.v1.Int64IdsH\x00\x12+\n\nstring_ids\x18\x03 \x01(\x0b\x32\x15.pageann.v1.StringIdsH\x00\x12\x11\n\tdistances\x18\x04 \x01(\x0c\x12\x12\n\nincomplete\x18\x05 \x03(\r\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12%\n\x05stats\x18\x07 \x01(\x0b\x32\x16.pageann.v1.QueryStatsB\x05\n\x03idsJ\x04\x08\x08\x10\x14\"N\n\x13SearchStreamRequest\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.pageann.v1.SearchRequest\"7\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x83\x01\n\x14SearchStreamResponse\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.pageann.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.pageann.v1.StatusH\x00\x42\t\n\x07outcome\"z\n\nGetRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\tint64_ids\x18\x02 \x01(\x0b\x32\x14.pageann.v1.Int64IdsH\x00\x12+\n\nstring_ids\x18\x03 \x01(\x0b\x32\x15.pageann.v1.StringIdsH\x00\x42\x05\n\x03ids\"3\n\x0bGetResponse\x12$\n\x07vectors\x18\x01 \x01(\x0b\x32\x13.pageann.v1.Vectors\"\xc7\x01\n\x0e\x45xplainRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\"\n\x05query\x18\x02 \x01(\x0b\x32\x13.pageann.v1.Vectors\x12\t\n\x01k\x18\x03 \x01(\r\x12\x10\n\x06recall\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x65\x66\x66ort\x18\x05 \x01(\rH\x00\x12\x12\n\nwith_truth\x18\x06 \x01(\x08\x12\x1b\n\x0emax_page_reads\x18\x07 \x01(\x04H\x01\x88\x01\x01\x42\t\n\x07qualityB\x11\n\x0f_max_page_readsJ\x04\x08\x08\x10\x14\":\n\x0f\x45xplainResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0b\n\x03svg\x18\x03 \x01(\t\"7\n\nLedgerItem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\t\"Z\n\x06Ledger\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.pageann.v1.LedgerItem\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\"\xa1\x02\n\tIndexInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12 \n\x05\x64type\x18\x04 \x01(\x0e\x32\x11.pageann.v1.DType\x12\"\n\x06metric\x18\x05 \x01(\x0e\x32\x12.pageann.v1.Metric\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x12\n\nstring_ids\x18\x07 \x01(\x08\x12\"\n\x06ledger\x18\x08 \x01(\x0b\x32\x12.pageann.v1.Ledger\x12\x18\n\x10\x64\x65scription_json\x18\t \x01(\t\x12+\n\x0f\x64raining_ledger\x18\n \x01(\x0b\x32\x12.pageann.v1.Ledger\x12\x0f\n\x07serving\x18\x0b \x01(\x08J\x04\x08\x0c\x10\x14\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\"8\n\x10GetIndexResponse\x12$\n\x05index\x18\x01 \x01(\x0b\x32\x15.pageann.v1.IndexInfo\"\x14\n\x12ListIndexesRequest\"=\n\x13ListIndexesResponse\x12&\n\x07indexes\x18\x01 \x03(\x0b\x32\x15.pageann.v1.IndexInfo\"\x1e\n\rReloadRequest\x12\r\n\x05index\x18\x01 \x01(\t\"G\n\x0eReloadResponse\x12$\n\x05index\x18\x01 \x01(\x0b\x32\x15.pageann.v1.IndexInfo\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08*j\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x02\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x03\x12\x10\n\x0c\x44_TYPE_UINT8\x10\x04*Q\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\r\n\tMETRIC_L2\x10\x01\x12\r\n\tMETRIC_IP\x10\x02\x12\x11\n\rMETRIC_COSINE\x10\x03*\x99\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_REASON_CONVERGED\x10\x01\x12\x1e\n\x1aSTOP_REASON_MAX_PAGE_READS\x10\x02\x12\x18\n\x14STOP_REASON_DEADLINE\x10\x03\x12\x19\n\x15STOP_REASON_EXHAUSTED\x10\x04\x32\xfb\x03\n\rSearchService\x12?\n\x06Search\x12\x19.pageann.v1.SearchRequest\x1a\x1a.pageann.v1.SearchResponse\x12U\n\x0cSearchStream\x12\x1f.pageann.v1.SearchStreamRequest\x1a .pageann.v1.SearchStreamResponse(\x01\x30\x01\x12\x36\n\x03Get\x12\x16.pageann.v1.GetRequest\x1a\x17.pageann.v1.GetResponse\x12\x42\n\x07\x45xplain\x12\x1a.pageann.v1.ExplainRequest\x1a\x1b.pageann.v1.ExplainResponse\x12\x45\n\x08GetIndex\x12\x1b.pageann.v1.GetIndexRequest\x1a\x1c.pageann.v1.GetIndexResponse\x12N\n\x0bListIndexes\x12\x1e.pageann.v1.ListIndexesRequest\x1a\x1f.pageann.v1.ListIndexesResponse\x12?\n\x06Reload\x12\x19.pageann.v1.ReloadRequest\x1a\x1a.pageann.v1.ReloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpageann/server/v1/pageann.proto\x12\npageann.v1\"Z\n\x07Vectors\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12 \n\x05\x64type\x18\x02 \x01(\x0e\x32\x11.pageann.v1.DType\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x0b\n\x03\x64im\x18\x04 \x01(\rJ\x04\x08\x05\x10\n\"\x1a\n\x08Int64Ids\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x1b\n\tStringIds\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xa8\x02\n\rSearchRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12$\n\x07queries\x18\x02 \x01(\x0b\x32\x13.pageann.v1.Vectors\x12\t\n\x01k\x18\x03 \x01(\r\x12\x10\n\x06recall\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x65\x66\x66ort\x18\x05 \x01(\rH\x00\x12\x0f\n\x05\x65xact\x18\x06 \x01(\x08H\x00\x12\x13\n\x06radius\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0emax_page_reads\x18\t \x01(\x04H\x03\x88\x01\x01\x12\r\n\x05stats\x18\n \x01(\x08\x42\t\n\x07qualityB\t\n\x07_radiusB\x13\n\x11_deadline_secondsB\x11\n\x0f_max_page_readsJ\x04\x08\x0b\x10\x14\"\x9d\x02\n\nQueryStats\x12\r\n\x05reads\x18\x01 \x03(\x01\x12\x0b\n\x03kib\x18\x02 \x03(\x01\x12\r\n\x05units\x18\x03 \x03(\x01\x12\x0c\n\x04hops\x18\x04 \x03(\r\x12\x14\n\x0c\x63odes_scored\x18\x05 \x03(\x04\x12\x13\n\x0bpinned_hits\x18\x06 \x03(\r\x12\x10\n\x08route_us\x18\x07 \x03(\x01\x12\x0f\n\x07scan_us\x18\x08 \x03(\x01\x12\x0f\n\x07read_us\x18\t \x03(\x01\x12\x10\n\x08total_us\x18\n \x03(\x01\x12\x0e\n\x06\x65\x66\x66ort\x18\x0b \x03(\r\x12\'\n\x07stopped\x18\x0c \x03(\x0e\x32\x16.pageann.v1.StopReason\x12\x10\n\x08warnings\x18\r \x03(\t\x12\x14\n\x0cshared_reads\x18\x0e \x03(\x04J\x04\x08\x0f\x10\x14\"\xe5\x01\n\x0eSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\x12)\n\tint64_ids\x18\x02 \x01(\x0b\x32\x14.pageann.v1.Int64IdsH\x00\x12+\n\nstring_ids\x18\x03 \x01(\x0b\x32\x15.pageann.v1.StringIdsH\x00\x12\x11\n\tdistances\x18\x04 \x01(\x0c\x12\x12\n\nincomplete\x18\x05 \x03(\r\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12%\n\x05stats\x18\x07 \x01(\x0b\x32\x16.pageann.v1.QueryStatsB\x05\n\x03idsJ\x04\x08\x08\x10\x14\"N\n\x13SearchStreamRequest\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.pageann.v1.SearchRequest\"7\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x83\x01\n\x14SearchStreamResponse\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.pageann.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.pageann.v1.StatusH\x00\x42\t\n\x07outcome\"z\n\nGetRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\tint64_ids\x18\x02 \x01(\x0b\x32\x14.pageann.v1.Int64IdsH\x00\x12+\n\nstring_ids\x18\x03 \x01(\x0b\x32\x15.pageann.v1.StringIdsH\x00\x42\x05\n\x03ids\"3\n\x0bGetResponse\x12$\n\x07vectors\x18\x01 \x01(\x0b\x32\x13.pageann.v1.Vectors\"\xc7\x01\n\x0e\x45xplainRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\"\n\x05query\x18\x02 \x01(\x0b\x32\x13.pageann.v1.Vectors\x12\t\n\x01k\x18\x03 \x01(\r\x12\x10\n\x06recall\x18\x04 \x01(\x01H\x00\x12\x10\n\x06\x65\x66\x66ort\x18\x05 \x01(\rH\x00\x12\x12\n\nwith_truth\x18\x06 \x01(\x08\x12\x1b\n\x0emax_page_reads\x18\x07 \x01(\x04H\x01\x88\x01\x01\x42\t\n\x07qualityB\x11\n\x0f_max_page_readsJ\x04\x08\x08\x10\x14\":\n\x0f\x45xplainResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0b\n\x03svg\x18\x03 \x01(\t\"7\n\nLedgerItem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\t\"Z\n\x06Ledger\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.pageann.v1.LedgerItem\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\"\xa1\x02\n\tIndexInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12 \n\x05\x64type\x18\x04 \x01(\x0e\x32\x11.pageann.v1.DType\x12\"\n\x06metric\x18\x05 \x01(\x0e\x32\x12.pageann.v1.Metric\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x12\n\nstring_ids\x18\x07 \x01(\x08\x12\"\n\x06ledger\x18\x08 \x01(\x0b\x32\x12.pageann.v1.Ledger\x12\x18\n\x10\x64\x65scription_json\x18\t \x01(\t\x12+\n\x0f\x64raining_ledger\x18\n \x01(\x0b\x32\x12.pageann.v1.Ledger\x12\x0f\n\x07serving\x18\x0b \x01(\x08J\x04\x08\x0c\x10\x14\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\"8\n\x10GetIndexResponse\x12$\n\x05index\x18\x01 \x01(\x0b\x32\x15.pageann.v1.IndexInfo\"\x14\n\x12ListIndexesRequest\"=\n\x13ListIndexesResponse\x12&\n\x07indexes\x18\x01 \x03(\x0b\x32\x15.pageann.v1.IndexInfo\"\x1e\n\rReloadRequest\x12\r\n\x05index\x18\x01 \x01(\t\"G\n\x0eReloadResponse\x12$\n\x05index\x18\x01 \x01(\x0b\x32\x15.pageann.v1.IndexInfo\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08*j\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x02\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x03\x12\x10\n\x0c\x44_TYPE_UINT8\x10\x04*Q\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\r\n\tMETRIC_L2\x10\x01\x12\r\n\tMETRIC_IP\x10\x02\x12\x11\n\rMETRIC_COSINE\x10\x03*\x99\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_REASON_CONVERGED\x10\x01\x12\x1e\n\x1aSTOP_REASON_MAX_PAGE_READS\x10\x02\x12\x18\n\x14STOP_REASON_DEADLINE\x10\x03\x12\x19\n\x15STOP_REASON_EXHAUSTED\x10\x04\x32\xfb\x03\n\rSearchService\x12?\n\x06Search\x12\x19.pageann.v1.SearchRequest\x1a\x1a.pageann.v1.SearchResponse\x12U\n\x0cSearchStream\x12\x1f.pageann.v1.SearchStreamRequest\x1a .pageann.v1.SearchStreamResponse(\x01\x30\x01\x12\x36\n\x03Get\x12\x16.pageann.v1.GetRequest\x1a\x17.pageann.v1.GetResponse\x12\x42\n\x07\x45xplain\x12\x1a.pageann.v1.ExplainRequest\x1a\x1b.pageann.v1.ExplainResponse\x12\x45\n\x08GetIndex\x12\x1b.pageann.v1.GetIndexRequest\x1a\x1c.pageann.v1.GetIndexResponse\x12N\n\x0bListIndexes\x12\x1e.pageann.v1.ListIndexesRequest\x1a\x1f.pageann.v1.ListIndexesResponse\x12?\n\x06Reload\x12\x19.pageann.v1.ReloadRequest\x1a\x1a.pageann.v1.ReloadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pageann.server.v1.pageann_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=2426
-  _globals['_DTYPE']._serialized_end=2532
-  _globals['_METRIC']._serialized_start=2534
-  _globals['_METRIC']._serialized_end=2615
-  _globals['_STOPREASON']._serialized_start=2618
-  _globals['_STOPREASON']._serialized_end=2771
+  _globals['_DTYPE']._serialized_start=2448
+  _globals['_DTYPE']._serialized_end=2554
+  _globals['_METRIC']._serialized_start=2556
+  _globals['_METRIC']._serialized_end=2637
+  _globals['_STOPREASON']._serialized_start=2640
+  _globals['_STOPREASON']._serialized_end=2793
   _globals['_VECTORS']._serialized_start=47
   _globals['_VECTORS']._serialized_end=137
   _globals['_INT64IDS']._serialized_start=139
@@ -46,41 +46,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHREQUEST']._serialized_start=197
   _globals['_SEARCHREQUEST']._serialized_end=493
   _globals['_QUERYSTATS']._serialized_start=496
-  _globals['_QUERYSTATS']._serialized_end=759
-  _globals['_SEARCHRESPONSE']._serialized_start=762
-  _globals['_SEARCHRESPONSE']._serialized_end=991
-  _globals['_SEARCHSTREAMREQUEST']._serialized_start=993
-  _globals['_SEARCHSTREAMREQUEST']._serialized_end=1071
-  _globals['_STATUS']._serialized_start=1073
-  _globals['_STATUS']._serialized_end=1128
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=1131
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1262
-  _globals['_GETREQUEST']._serialized_start=1264
-  _globals['_GETREQUEST']._serialized_end=1386
-  _globals['_GETRESPONSE']._serialized_start=1388
-  _globals['_GETRESPONSE']._serialized_end=1439
-  _globals['_EXPLAINREQUEST']._serialized_start=1442
-  _globals['_EXPLAINREQUEST']._serialized_end=1641
-  _globals['_EXPLAINRESPONSE']._serialized_start=1643
-  _globals['_EXPLAINRESPONSE']._serialized_end=1701
-  _globals['_LEDGERITEM']._serialized_start=1703
-  _globals['_LEDGERITEM']._serialized_end=1758
-  _globals['_LEDGER']._serialized_start=1760
-  _globals['_LEDGER']._serialized_end=1850
-  _globals['_INDEXINFO']._serialized_start=1853
-  _globals['_INDEXINFO']._serialized_end=2142
-  _globals['_GETINDEXREQUEST']._serialized_start=2144
-  _globals['_GETINDEXREQUEST']._serialized_end=2176
-  _globals['_GETINDEXRESPONSE']._serialized_start=2178
-  _globals['_GETINDEXRESPONSE']._serialized_end=2234
-  _globals['_LISTINDEXESREQUEST']._serialized_start=2236
-  _globals['_LISTINDEXESREQUEST']._serialized_end=2256
-  _globals['_LISTINDEXESRESPONSE']._serialized_start=2258
-  _globals['_LISTINDEXESRESPONSE']._serialized_end=2319
-  _globals['_RELOADREQUEST']._serialized_start=2321
-  _globals['_RELOADREQUEST']._serialized_end=2351
-  _globals['_RELOADRESPONSE']._serialized_start=2353
-  _globals['_RELOADRESPONSE']._serialized_end=2424
-  _globals['_SEARCHSERVICE']._serialized_start=2774
-  _globals['_SEARCHSERVICE']._serialized_end=3281
+  _globals['_QUERYSTATS']._serialized_end=781
+  _globals['_SEARCHRESPONSE']._serialized_start=784
+  _globals['_SEARCHRESPONSE']._serialized_end=1013
+  _globals['_SEARCHSTREAMREQUEST']._serialized_start=1015
+  _globals['_SEARCHSTREAMREQUEST']._serialized_end=1093
+  _globals['_STATUS']._serialized_start=1095
+  _globals['_STATUS']._serialized_end=1150
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=1153
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1284
+  _globals['_GETREQUEST']._serialized_start=1286
+  _globals['_GETREQUEST']._serialized_end=1408
+  _globals['_GETRESPONSE']._serialized_start=1410
+  _globals['_GETRESPONSE']._serialized_end=1461
+  _globals['_EXPLAINREQUEST']._serialized_start=1464
+  _globals['_EXPLAINREQUEST']._serialized_end=1663
+  _globals['_EXPLAINRESPONSE']._serialized_start=1665
+  _globals['_EXPLAINRESPONSE']._serialized_end=1723
+  _globals['_LEDGERITEM']._serialized_start=1725
+  _globals['_LEDGERITEM']._serialized_end=1780
+  _globals['_LEDGER']._serialized_start=1782
+  _globals['_LEDGER']._serialized_end=1872
+  _globals['_INDEXINFO']._serialized_start=1875
+  _globals['_INDEXINFO']._serialized_end=2164
+  _globals['_GETINDEXREQUEST']._serialized_start=2166
+  _globals['_GETINDEXREQUEST']._serialized_end=2198
+  _globals['_GETINDEXRESPONSE']._serialized_start=2200
+  _globals['_GETINDEXRESPONSE']._serialized_end=2256
+  _globals['_LISTINDEXESREQUEST']._serialized_start=2258
+  _globals['_LISTINDEXESREQUEST']._serialized_end=2278
+  _globals['_LISTINDEXESRESPONSE']._serialized_start=2280
+  _globals['_LISTINDEXESRESPONSE']._serialized_end=2341
+  _globals['_RELOADREQUEST']._serialized_start=2343
+  _globals['_RELOADREQUEST']._serialized_end=2373
+  _globals['_RELOADRESPONSE']._serialized_start=2375
+  _globals['_RELOADRESPONSE']._serialized_end=2446
+  _globals['_SEARCHSERVICE']._serialized_start=2796
+  _globals['_SEARCHSERVICE']._serialized_end=3303
 # @@protoc_insertion_point(module_scope)

@@ -93,7 +93,7 @@ class SearchRequest(_message.Message):
     def __init__(self, index: _Optional[str] = ..., queries: _Optional[_Union[Vectors, _Mapping]] = ..., k: _Optional[int] = ..., recall: _Optional[float] = ..., effort: _Optional[int] = ..., exact: bool = ..., radius: _Optional[float] = ..., deadline_seconds: _Optional[float] = ..., max_page_reads: _Optional[int] = ..., stats: bool = ...) -> None: ...
 
 class QueryStats(_message.Message):
-    __slots__ = ("reads", "kib", "units", "hops", "codes_scored", "pinned_hits", "route_us", "scan_us", "read_us", "total_us", "effort", "stopped", "warnings")
+    __slots__ = ("reads", "kib", "units", "hops", "codes_scored", "pinned_hits", "route_us", "scan_us", "read_us", "total_us", "effort", "stopped", "warnings", "shared_reads")
     READS_FIELD_NUMBER: _ClassVar[int]
     KIB_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,7 @@ class QueryStats(_message.Message):
     EFFORT_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_READS_FIELD_NUMBER: _ClassVar[int]
     reads: _containers.RepeatedScalarFieldContainer[float]
     kib: _containers.RepeatedScalarFieldContainer[float]
     units: _containers.RepeatedScalarFieldContainer[float]
@@ -120,7 +121,8 @@ class QueryStats(_message.Message):
     effort: _containers.RepeatedScalarFieldContainer[int]
     stopped: _containers.RepeatedScalarFieldContainer[StopReason]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, reads: _Optional[_Iterable[float]] = ..., kib: _Optional[_Iterable[float]] = ..., units: _Optional[_Iterable[float]] = ..., hops: _Optional[_Iterable[int]] = ..., codes_scored: _Optional[_Iterable[int]] = ..., pinned_hits: _Optional[_Iterable[int]] = ..., route_us: _Optional[_Iterable[float]] = ..., scan_us: _Optional[_Iterable[float]] = ..., read_us: _Optional[_Iterable[float]] = ..., total_us: _Optional[_Iterable[float]] = ..., effort: _Optional[_Iterable[int]] = ..., stopped: _Optional[_Iterable[_Union[StopReason, str]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    shared_reads: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, reads: _Optional[_Iterable[float]] = ..., kib: _Optional[_Iterable[float]] = ..., units: _Optional[_Iterable[float]] = ..., hops: _Optional[_Iterable[int]] = ..., codes_scored: _Optional[_Iterable[int]] = ..., pinned_hits: _Optional[_Iterable[int]] = ..., route_us: _Optional[_Iterable[float]] = ..., scan_us: _Optional[_Iterable[float]] = ..., read_us: _Optional[_Iterable[float]] = ..., total_us: _Optional[_Iterable[float]] = ..., effort: _Optional[_Iterable[int]] = ..., stopped: _Optional[_Iterable[_Union[StopReason, str]]] = ..., warnings: _Optional[_Iterable[str]] = ..., shared_reads: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("counts", "int64_ids", "string_ids", "distances", "incomplete", "warnings", "stats")
