@@ -55,11 +55,14 @@ class Asked:
         recall = float(recall_at_k(found.distances, self._distances, _K).mean())
         return recall, float(found.stats.units.mean())
 
-    def least_effort(self, recall: float, near: int) -> int:
-        """The least effort that gives ``recall``, sought from the effort ``near`` on."""
+    def least_effort(self, recall: float, near: int) -> int | None:
+        """The least effort that gives ``recall``, sought from ``near`` on; None: memory has no room."""
         low, high = 0, near
-        while self.by_effort(high)[0] < recall:
-            low, high = high, high + max(1, high // 4)
+        try:
+            while self.by_effort(high)[0] < recall:
+                low, high = high, high + max(1, high // 4)
+        except pageann.InvalidArgument:
+            return None
         if low == 0:
             low = high - max(1, high // 4)
             while low > 0 and self.by_effort(low)[0] >= recall:
@@ -75,11 +78,11 @@ def asked_for(asked: Asked, recalls: list[float], kind: str) -> Iterator[dict[st
     for wanted in recalls:
         recall, units, effort = asked.by_recall(wanted)
         least = asked.least_effort(wanted, effort)
-        needed = asked.by_effort(least)[1]
+        needed = None if least is None else asked.by_effort(least)[1]
         yield {
             "curves": kind, "asked": wanted, "recall": round(recall, 4), "units": round(units, 2),
-            "effort": effort, "least_effort": least, "least_units": round(needed, 2),
-            "ratio": round(units / needed, 3),
+            "effort": effort, "least_effort": least, "least_units": needed and round(needed, 2),
+            "ratio": needed and round(units / needed, 3),
         }  # fmt: skip
 
 
