@@ -14,7 +14,7 @@ __all__ = ["RequestLimits", "expected_bytes", "soft_seconds"]
 DEFAULT_K = 10
 _BYTES_A_RESULT = 24
 """A distance, and an id as it is encoded; string ids take more."""
-_BYTES_A_QUERY_STATS = 90
+_BYTES_A_QUERY_STATS = 100
 
 
 @dataclass(frozen=True, slots=True)

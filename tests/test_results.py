@@ -5,9 +5,14 @@ Guarded: a result that can be changed after the fact, a repr of a million number
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +27,7 @@ from pageann.results import (
     StopReason,
 )
 
+KIB = np.ones(3)
 LEDGER = Ledger((LedgerItem("codes", 3 << 20, "28 B a vector"), LedgerItem("router", 1000)), 4 << 20)
 
 
@@ -51,6 +57,67 @@ def test_results_are_frozen() -> None:
         search_result().ids = np.zeros(1)  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
         LEDGER.budget_bytes = 1  # type: ignore[misc]
+
+
+class Working:
+    """Works statistics out, and counts how often."""
+
+    def __init__(self) -> None:
+        self.known = stats(3, warnings=("slow",))
+        self.times = 0
+
+    def __call__(self) -> QueryStats:
+        self.times += 1
+        return self.known
+
+
+def test_postponed_stats_are_worked_out_once_a_figure_is_looked_at() -> None:
+    working = Working()
+    later = QueryStats.postponed(working, ("slow",))
+    assert later.warnings == ("slow",)
+    assert not hasattr(later, "no_figure")
+    assert working.times == 0
+    assert later.units is working.known.units
+    for each in dataclasses.fields(QueryStats):
+        assert getattr(later, each.name) is getattr(working.known, each.name)
+    assert later.means() == working.known.means()
+    assert working.times == 1
+
+
+def test_threads_work_postponed_stats_out_once() -> None:
+    working = Working()
+    later = QueryStats.postponed(working, ())
+    together = threading.Barrier(8)
+
+    def look(_: int) -> Any:
+        together.wait(10)
+        return later.reads
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(look, range(8)))
+    assert all(each is working.known.reads for each in seen)
+    assert working.times == 1
+
+
+def test_postponed_stats_are_frozen() -> None:
+    working = Working()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        QueryStats.postponed(working, ()).reads = np.zeros(3)  # type: ignore[misc]
+    assert working.times == 0
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.copy,
+        lambda each: pickle.loads(pickle.dumps(each)),
+        lambda each: dataclasses.replace(each, kib=KIB),
+    ],
+)
+def test_postponed_stats_can_be_copied_before_they_are_looked_at(copied: Any) -> None:
+    working = Working()
+    found = copied(QueryStats.postponed(working, ("slow",)))
+    assert found.to_dict() == {**working.known.to_dict(), "kib": found.kib.tolist()}
 
 
 def test_repr_is_short_however_large_the_result() -> None:

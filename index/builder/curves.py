@@ -44,7 +44,7 @@ _CODE_COST_US = 0.0035
 _RECALL_STEP = 0.02
 """From point to point of a curve, where the least growth of effort would bring less."""
 _MISS_STEP = 0.5
-"""The same near a recall of 1: in shares of what is still missed."""
+"""The same in shares of what is still missed; the smaller of the two counts, this one from 0.96 on."""
 _LONGEST_STEP = 2.5
 """In factors of the least growth."""
 _INTERVAL = 1.96
@@ -131,8 +131,8 @@ class Meter:
         if len(points) > 1:
             before, last = points[-2:]
             slope = (last.recall - before.recall) / math.log(last.effort / before.effort)
-            step = min(_RECALL_STEP, _MISS_STEP * (1 - last.recall))
-            steps = step / max(slope, 1e-9) / math.log(least)
+            gain = min(_RECALL_STEP, _MISS_STEP * (1 - last.recall))
+            steps = gain / max(slope, 1e-9) / math.log(least)
             least **= min(max(1.0, steps), _LONGEST_STEP)
         if points[-1].recall > _USUAL_RECALLS[1]:
             least = max(least, self._care.look_growth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +28,7 @@ from pageann.index.search.visits import Lease, Visits
 from pageann.index.search.within import rows_within
 from pageann.index.search.workspace import WorkspaceFacts
 from pageann.index.segment_files import IDS_FILE, PAGES_FILE
-from pageann.results import RangeResult, SearchResult
+from pageann.results import QueryStats, RangeResult, SearchResult
 from pageann.storage.arrays import ALONE, Holding
 from pageann.storage.directory import IndexDirectory
 from pageann.storage.files import storage_errors
@@ -305,7 +305,10 @@ class OpenedIndex:
         self._count(len(answers.rows), page_reads + reads, page_bytes / 1024 + kib)
         measured = None
         if stats:
-            measured = stats_of(answers.counters, options.size.effort, warnings, id_reads=reads, id_kib=kib)
+            effort = options.size.effort
+            measured = QueryStats.postponed(
+                partial(stats_of, answers.counters, effort, warnings, id_reads=reads, id_kib=kib), warnings
+            )
         return padded_result(answers, ids, k, measured)
 
     def _exact(self, call: CallPlan, stats: bool) -> SearchResult:

@@ -12,7 +12,7 @@ __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
 A search for --recall 0.95 takes its effort from curves that the build measured on vectors of the index.
-Queries that come from elsewhere are harder: give some of them, 1,000 at best, and the curves are measured
+Queries that come from elsewhere may be harder: give some of them, 1,000 at best, and the curves are measured
 on those, against the truth of an exact scan of the index, and stored in its place as a new version. Vectors
 and pages are not touched. Ends with a report on stdout: the effort that each recall takes now."""
 

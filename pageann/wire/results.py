@@ -136,6 +136,8 @@ def _stats(response: pb.SearchResponse, queries: int) -> QueryStats | None:
         name: np.array(getattr(message, name)[:], np.int64) for name in _INTEGERS
     }
     columns |= {name: np.array(getattr(message, name)[:], np.float64) for name in _FLOATS}
+    if not len(columns["shared_reads"]):  # the first services of this protocol did not tell
+        columns["shared_reads"] = np.zeros(queries, np.int64)
     stopped = np.array(message.stopped[:], np.int64) - 1
     reads = np.array(message.reads[:], np.float64)
     # An exact search, which has no effort, shares its reads out over the queries.

@@ -4,8 +4,8 @@
         [--learn FILE --copy FOLDER [--tune 1000]]
 
 Beside the recall and the read units of each search stand those of the least effort that suffices, and the
-ratio. With --learn all is asked once more of a copy of the index that was tuned to the first queries of that
-file. Prints a line of JSON for each recall.
+ratio (null where the memory has no room for such an effort). With --learn all is asked once more of a copy of
+the index that was tuned to the first queries of that file. Prints a line of JSON for each recall.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def asked_for(asked: Asked, recalls: list[float], kind: str) -> Iterator[dict[st
         needed = None if least is None else asked.by_effort(least)[1]
         yield {
             "curves": kind, "asked": wanted, "recall": round(recall, 4), "units": round(units, 2),
-            "effort": effort, "least_effort": least, "least_units": needed and round(needed, 2),
-            "ratio": needed and round(units / needed, 3),
+            "effort": effort, "least_effort": least,
+            "least_units": None if needed is None else round(needed, 2),
+            "ratio": round(units / needed, 3) if needed else None,
         }  # fmt: skip
 
 

@@ -4,10 +4,11 @@
         [--memory 30%,10%]
 
 Sets that no promise is quoted from: two generated; windows of the source text of installed packages (words
-and pairs of them, 128 leading dimensions), asked for with windows of packages that are not among the rows;
+and pairs of them, 128 leading dimensions), asked for with windows of other packages;
 patches of a photograph that scikit-learn brings, asked for with patches of another (this one needs Pillow).
 Of each an index is built for each budget, and asked by recall as `recall_asked` does: whether what was asked
-for came, and at how many times the units of the least effort that suffices. Prints a line of JSON for each.
+for came, and at how many times the units of the least effort that suffices; `reached` is the highest recall of
+the curve. Prints a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SOURCE_DIM = 128
 _PATCH = 8
 """Width and height of a patch, in pixels of three bytes."""
 
-Pair = tuple[NDArray[Any], ...]
+Pair = tuple[NDArray[Any], NDArray[Any]]
 """Rows and queries."""
 
 
@@ -60,22 +61,25 @@ def _source() -> Pair:
     home = Path(np.__file__).parents[1]
     texts: dict[bool, list[str]] = {False: [], True: []}
     for file in sorted(home.rglob("*.py")):
+        if "_vendor" in file.parts:  # copies of packages that may be among the rows
+            continue
         lines = file.read_text("utf-8", errors="replace").splitlines()
         windows = ("\n".join(lines[at : at + _WINDOW]) for at in range(0, len(lines), _WINDOW))
         is_strange = file.relative_to(home).parts[0] in _STRANGE_PACKAGES
         texts[is_strange].extend(text for text in windows if len(text.split()) > _WINDOW)
-    rows = _spread_over(texts[False], _MOST_WINDOWS)
-    questions = _spread_over(texts[True], _QUERIES)
+    rows = _evenly(texts[False], _MOST_WINDOWS)
+    questions = _evenly(texts[True], _QUERIES)
     counts = HashingVectorizer(n_features=_WORDS, ngram_range=(1, 2), norm=None, alternate_sign=False)
     weights = TfidfTransformer(sublinear_tf=True)
     reduction = TruncatedSVD(_SOURCE_DIM, random_state=0)
     base = reduction.fit_transform(weights.fit_transform(counts.transform(rows)))
     queries = reduction.transform(weights.transform(counts.transform(questions)))
     # A window of words that no row has comes out as zeros, which have no direction.
-    return tuple(each[np.linalg.norm(each, axis=1) > 1e-3].astype(np.float32) for each in (base, queries))
+    base, queries = (each[np.linalg.norm(each, axis=1) > 1e-3] for each in (base, queries))
+    return base.astype(np.float32), queries.astype(np.float32)
 
 
-def _spread_over(items: list[str], most: int) -> list[str]:
+def _evenly(items: list[str], most: int) -> list[str]:
     return [items[place] for place in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
 
 
@@ -100,6 +104,14 @@ SETS: dict[str, tuple[Callable[[], Pair], Metric]] = {
 }
 
 
+def _reached(index: pageann.Index) -> float:
+    """The highest recall of the build's rows at any effort, with the codes in memory."""
+    code_bytes = index.describe()["resident"]["code_bytes"]
+    curves = index.describe()["calibration"]["curves"]
+    points = next(c["points"] for c in curves if c["k"] == _K and c["code_bytes"] == code_bytes)
+    return max(point["recall"] for point in points)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -117,8 +129,9 @@ def main() -> None:
             shutil.rmtree(path, ignore_errors=True)
             pageann.build(base, path, metric=metric, memory=memory)
             with pageann.open(path) as index:
+                known = {"set": name, "rows": len(base), "memory": memory, "reached": _reached(index)}
                 for line in asked_for(Asked(index, queries, distances), _RECALLS, "as built"):
-                    print(json.dumps({"set": name, "rows": len(base), "memory": memory, **line}), flush=True)
+                    print(json.dumps({**known, **line}), flush=True)
 
 
 if __name__ == "__main__":

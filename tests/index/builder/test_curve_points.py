@@ -80,18 +80,20 @@ def test_usual_recalls_are_measured_with_all_queries() -> None:
         assert is_least or growth < 1.5 or later.recall - sooner.recall < 0.03, (
             "long steps are for where little is gained"
         )
-    assert len(curve.points) < 18, "1.35 a step would be 20"
+    assert len(curve.points) < 18, "1.35 a step would be 19"
     assert curve.points[-1].recall >= 0.995
 
 
-@pytest.mark.parametrize("recall", [0.9, 0.95, 0.97, 0.98, 0.99])
-def test_efforts_of_usual_recalls_are_little_more_than_enough(recall: float) -> None:
+@pytest.mark.parametrize(
+    ("recall", "most"), [(0.9, 1.05), (0.95, 1.05), (0.97, 1.05), (0.98, 1.02), (0.99, 0.95)]
+)
+def test_efforts_of_usual_recalls_are_little_more_than_enough(recall: float, most: float) -> None:
     curve = meter_of(Searches(), sample_of(1000), Care(1000, 1.35, 500, 1.8)).curve(Tuning(300.0), 10)
     effort, reached = curve.effort_for(recall)
     assert reached
     enough = 2 / (1 - recall) - 2
     confident = 2 / (1 - recall - 2 * 0.05 / 1000**0.5) - 2  # recalls of queries lie within a tenth
-    assert enough * 0.97 <= effort <= confident * 1.12
+    assert enough * 0.97 <= effort <= confident * most
 
 
 @pytest.mark.parametrize(("k", "most"), [(10, 600), (100, 1000)])

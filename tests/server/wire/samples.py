@@ -19,15 +19,16 @@ def stats_of(queries: int, seed: int, *, exact: bool = False) -> QueryStats:
     """Statistics as the library gives them: whole reads, but for an exact search."""
     random = np.random.default_rng(seed)
     whole = lambda: random.integers(0, 2**31, queries)  # noqa: E731
+    reads = whole()
     share = lambda: random.standard_gamma(1, queries) * 100  # noqa: E731
     return QueryStats(
-        reads=share() if exact else whole(),
+        reads=share() if exact else reads,
         kib=share(),
         units=share(),
         hops=whole(),
         codes_scored=random.integers(0, 2**40, queries),
         pinned_hits=whole(),
-        shared_reads=whole(),
+        shared_reads=np.zeros(queries, np.int64) if exact else random.integers(0, reads + 1),
         route_us=share(),
         scan_us=share(),
         read_us=share(),

@@ -84,6 +84,10 @@ def short_statistics(response: pb.SearchResponse) -> None:
     response.stats.hops.pop()
 
 
+def too_many_shared_reads(response: pb.SearchResponse) -> None:
+    response.stats.shared_reads.append(1)
+
+
 def no_reason(response: pb.SearchResponse) -> None:
     response.stats.stopped[:] = [pb.STOP_REASON_UNSPECIFIED]
 
@@ -98,6 +102,7 @@ def no_reason(response: pb.SearchResponse) -> None:
         huge_count,
         unknown_query_incomplete,
         short_statistics,
+        too_many_shared_reads,
         no_reason,
     ],
 )
@@ -114,3 +119,19 @@ def test_a_senseless_answer_is_refused(spoil: Callable[[pb.SearchResponse], None
     spoil(response)
     with pytest.raises(pageann.ServiceError):
         search_result(response, 1)
+
+
+def test_a_service_that_does_not_tell_shared_reads_is_understood() -> None:
+    result = SearchResult(
+        np.zeros((2, 1), np.int64),
+        np.zeros((2, 1), np.float32),
+        np.ones(2, np.int32),
+        stats_of(2, seed=1),
+        np.ones(2, np.bool_),
+    )
+    response = search_response(result)
+    del response.stats.shared_reads[:]
+    stats = search_result(response, 1).stats
+    assert stats is not None
+    assert stats.shared_reads.tolist() == [0, 0]
+    assert stats.reads.tolist() == result.stats.reads.tolist()
