@@ -185,7 +185,8 @@ def choice_costs(
     sample = np.sort(rng.choice(rows, trained, replace=False))
     slots = np.sort(rng.choice(rows, min(rows, _QUERIES), replace=False))
     pace = Pace(residency, _COUNTED_BLOCK_ROWS)
-    vectors = _Slice(navigation, order, coded, shape.group_slots, shape.capacity, metric, pace)
+    capacity = choices[0].capacity
+    vectors = _Slice(navigation, order, coded, shape.group_slots, capacity, metric, pace)
     sample_residuals = vectors.residuals(sample)
     squares = np.einsum("ij,ij->i", coded, coded)
     candidates = min(_CANDIDATES, max(_LEAST_CANDIDATES, _CANDIDATE_ELEMENTS // dim))
@@ -196,7 +197,7 @@ def choice_costs(
 
     run_pieces(prepare, range(len(slots)), threads)
     # those that a search asks for most are pinned; under ip the builder takes the longest vectors for them
-    hottest = np.argsort(-times_near(neighbours, order, shape.capacity, residency), kind="stable")
+    hottest = np.argsort(-times_near(neighbours, order, capacity, residency), kind="stable")
     costs: list[float] = []
     for choice in choices:
         family, width = choice.shape.code_family, choice.shape.code_bytes[0]

@@ -18,6 +18,7 @@ from pageann.index.builder.disk_room import DiskRoom, index_bytes
 from pageann.index.builder.layout import Plan, plan_shape
 from pageann.index.code_families import Family
 from pageann.index.ids_file import IdKind, IdLayout, Section
+from pageann.index.search.load import Residence
 from pageann.index.search.planner import OpenPlan, plan_open, predicted_array_bytes
 from pageann.index.segment_files import Shape
 from pageann.storage.manifest import SegmentEntry
@@ -55,6 +56,13 @@ class CodeChoice:
 
     shape: Shape
     pinned_share: float
+    direct: bool = False
+    """Whether the records of a file of their own are read in place of the pages."""
+
+    @property
+    def capacity(self) -> int:
+        """Vectors that a read brings."""
+        return self.shape.exact_capacity if self.direct else self.shape.capacity
 
 
 def code_choices(
@@ -71,15 +79,18 @@ def code_choices(
     None is wider than the plan's. Narrower codes are there only where memory that they leave is spent on
     pages; codes of eight bits a part only where pages bring no finer ones, for walks take enough processor
     time as it is (photosift1m at 10 %: 37.0 reads and 540 us with them, 39.7 and 450 without). None but the
-    plan's own are there where that holds all pages, or where vectors lie in a file of their own: which of the
-    two files is read depends on the codes.
+    plan's own are there where that holds all pages. Vectors in a file of their own are read directly where
+    codes are fine enough, and have no use for memory that is left: there are none but codes with which they
+    are, too.
     """
     shape = plan.shape
-    own = opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence.pinned_pages
-    found = {(shape.code_family, shape.code_bytes[0]): CodeChoice(shape, own / shape.page_count(rows))}
-    if shape.quantised or own == shape.page_count(rows):
+    own = opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence
+    direct, pages = own.direct_records, shape.page_count(rows)
+    first = CodeChoice(shape, own.pinned_pages / pages, direct)
+    found = {(shape.code_family, shape.code_bytes[0]): first}
+    if own.pinned_pages == pages or (shape.quantised and not direct):
         return tuple(found.values())
-    shares = (1.0,) if shape.rep_capacity or shape.copy_pages else _NARROWER_SHARES
+    shares = (1.0,) if direct or shape.rep_capacity or shape.copy_pages else _NARROWER_SHARES
     families = [family for family in Family if family is not Family.PQ8 or not shape.rep_capacity]
     for family in families:
         for share in shares:
@@ -88,23 +99,25 @@ def code_choices(
             if not widths or (family, widths[0]) in found:
                 continue
             other = replace(plan, shape=replace(shape, code_family=family, code_bytes=widths))
-            pinned = _pinned_pages(rows, dim, dtype, metric, other, memory_bytes)
+            residence = _residence(rows, dim, dtype, metric, other, memory_bytes)
             on_disk = 0 if disk is None else index_bytes(other.shape, rows, dim, plan.rotate, disk.id_bytes)
-            if pinned is not None and (disk is None or on_disk <= disk.bytes):
-                found[family, widths[0]] = CodeChoice(other.shape, pinned / shape.page_count(rows))
+            if residence is None or (disk is not None and on_disk > disk.bytes):
+                continue
+            if residence.direct_records == direct:
+                found[family, widths[0]] = CodeChoice(other.shape, residence.pinned_pages / pages, direct)
     return tuple(found.values())
 
 
-def _pinned_pages(
+def _residence(
     rows: int, dim: int, dtype: np.dtype[Any], metric: Metric, plan: Plan, memory_bytes: int
-) -> int | None:
-    """Pages that stay in memory; None where the finest codes do not, however the index is tuned."""
+) -> Residence | None:
+    """What stays in memory; None where the finest codes do not, however the index is tuned."""
     entry = _entry_of(rows, dim, dtype, metric, plan)
     try:
         tightest = plan_open(entry, memory_bytes, _CALIBRATED_WORKERS, roomiest_tunings(plan.shape, rows))
         if tightest.residence.code_bytes != plan.shape.code_bytes[0]:
             return None
-        return opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence.pinned_pages
+        return opening_plan(rows, dim, dtype, metric, plan, memory_bytes).residence
     except BudgetTooSmall:
         return None
 

@@ -197,12 +197,36 @@ def test_walks_are_spared_codes_that_are_dear_to_score() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "dim", "dtype", "memory"),
-    [(6000, 768, "float32", 0.09), (6000, 768, "float32", 0.3), (20_000, 96, "uint8", 3.0)],
+    [(6000, 768, "float32", 0.02), (6000, 768, "float32", 0.07), (20_000, 96, "uint8", 3.0)],
 )
 def test_where_there_is_nothing_to_choose(rows: int, dim: int, dtype: str, memory: float) -> None:
-    """Vectors in a file of their own, which narrower codes would not read directly; all pages in memory."""
+    """Quantised pages, which are read where codes are not fine enough; all pages in memory."""
     plan, _, choices = choices_for(rows, dim, dtype, memory)
     assert [choice.shape for choice in choices] == [plan.shape]
+
+
+@pytest.mark.parametrize(("memory", "rabitq"), [(0.0867, False), (0.09, True), (0.12, True), (0.3, True)])
+def test_codes_that_vectors_are_read_directly_with_are_compared_with_such(
+    memory: float, rabitq: bool
+) -> None:
+    """Two bits of RaBitQ are a byte more than of words: where that byte is wanting, one bit has to do."""
+    rows, dim = 6000, 768
+    plan, memory_bytes, choices = choices_for(rows, dim, "float32", memory)
+    assert choices[0].shape == plan.shape
+    assert (Family.RABITQ in {choice.shape.code_family for choice in choices}) == rabitq
+    for choice in choices:
+        mine = replace(plan, shape=choice.shape)
+        opened = opening_plan(rows, dim, np.dtype(np.float32), Metric.L2, mine, memory_bytes)
+        assert opened.residence.direct_records
+        assert (choice.capacity, choice.pinned_share) == (plan.shape.exact_capacity, 0)
+
+
+def test_what_a_direct_read_brings_counts(arranged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_choice, "_SCANNED", 0)
+    shape = {"exact_capacity": 1, "quantised": True}
+    least = 0.98 * 10 * code_choice._READ_COST_US
+    one_a_read = costs(arranged, (Family.SQ8, 64), direct=True, **shape)[Family.SQ8]
+    assert costs(arranged, (Family.SQ8, 64), **shape)[Family.SQ8] < least <= one_a_read
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +241,12 @@ def arranged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Arrangement
 
 def costs(arranged: Any, *chosen: tuple[Family, int], **changes: Any) -> dict[Family, float]:
     navigation, arrangement, centroids = arranged
-    pinned = changes.pop("pinned", 0.0)
+    pinned, direct = changes.pop("pinned", 0.0), changes.pop("direct", False)
+    exact = {name: changes.pop(name) for name in ("exact_capacity", "quantised") if name in changes}
     choices = [
-        CodeChoice(small_shape(64, capacity=20, code_bytes=(width,), code_family=family), pinned)
+        CodeChoice(
+            small_shape(64, capacity=20, code_bytes=(width,), code_family=family, **exact), pinned, direct
+        )
         for family, width in chosen
     ]
     options = {"rotate": True, "seed": 0, "threads": 1, **changes}
