@@ -4,11 +4,11 @@
         [--memory 30%,10%]
 
 Sets that no promise is quoted from: two generated; windows of the source text of installed packages (words
-and pairs of them, 128 leading dimensions), asked for with windows of other packages;
-patches of a photograph that scikit-learn brings, asked for with patches of another (this one needs Pillow).
-Of each an index is built for each budget, and asked by recall as `recall_asked` does: whether what was asked
-for came, and at how many times the units of the least effort that suffices; `reached` is the highest recall
-of the curve. Prints a line of JSON for each.
+and pairs of them, 128 leading dimensions), asked for with windows of other packages; patches of a photograph
+that scikit-learn brings, asked for with patches of another (this one needs Pillow). Of each an index is built
+for each budget, and asked by recall as `recall_asked` does: whether what was asked for came, and at how many
+times the units of the least effort that suffices; `reached` is the highest recall of the curve. Prints a line
+of JSON for each.
 """
 
 from __future__ import annotations
