@@ -18,7 +18,6 @@ A range search returns the flat form that faiss uses: the answers of query i are
 from __future__ import annotations
 
 import enum
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -63,15 +62,17 @@ class StopReason(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-_working_out = threading.Lock()
-
-
 class _Postponed:
-    """The fields of a dataclass with slots, worked out once, when one of them is first looked at."""
+    """The fields of a dataclass with slots, worked out when one of them is first looked at.
 
-    __slots__ = ("_work_out",)
+    Threads that look at the same time may each work them out; the first to have done so counts for all. No
+    lock: signal handlers and forked processes may look too.
+    """
 
-    _work_out: Callable[[], Any] | None
+    __slots__ = ("_work_out", "_worked_out")
+
+    _work_out: Callable[[], Any]
+    _worked_out: list[Any]
 
     if not TYPE_CHECKING:  # to which any name would be an attribute
 
@@ -79,13 +80,12 @@ class _Postponed:
             names = [field.name for field in fields(self)]
             if name not in names:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            with _working_out:
-                if self._work_out is not None:
-                    worked_out = self._work_out()
-                    for each in names:
-                        object.__setattr__(self, each, getattr(worked_out, each))
-                    object.__setattr__(self, "_work_out", None)
-            return object.__getattribute__(self, name)
+            if not self._worked_out:
+                self._worked_out.append(self._work_out())
+            first = self._worked_out[0]
+            for each in names:
+                object.__setattr__(self, each, getattr(first, each))
+            return getattr(first, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -131,6 +131,7 @@ class QueryStats(_Postponed):
         """
         stats = object.__new__(cls)
         object.__setattr__(stats, "_work_out", work_out)
+        object.__setattr__(stats, "_worked_out", [])
         object.__setattr__(stats, "warnings", warnings)
         return stats
 
