@@ -27,7 +27,6 @@ from pageann.results import (
     StopReason,
 )
 
-KIB = np.ones(3)
 LEDGER = Ledger((LedgerItem("codes", 3 << 20, "28 B a vector"), LedgerItem("router", 1000)), 4 << 20)
 
 
@@ -104,18 +103,17 @@ def test_postponed_stats_are_frozen() -> None:
     assert working.times == 0
 
 
-@pytest.mark.parametrize(
-    "copied",
-    [
-        copy.copy,
-        lambda each: pickle.loads(pickle.dumps(each)),
-        lambda each: dataclasses.replace(each, kib=KIB),
-    ],
-)
+@pytest.mark.parametrize("copied", [copy.copy, lambda each: pickle.loads(pickle.dumps(each))])
 def test_postponed_stats_can_be_copied_before_they_are_looked_at(copied: Any) -> None:
     working = Working()
     found = copied(QueryStats.postponed(working, ("slow",)))
-    assert found.to_dict() == {**working.known.to_dict(), "kib": found.kib.tolist()}
+    assert found.to_dict() == working.known.to_dict()
+
+
+def test_a_figure_of_postponed_stats_can_be_replaced_before_they_are_looked_at() -> None:
+    working = Working()
+    found = dataclasses.replace(QueryStats.postponed(working, ("slow",)), kib=np.ones(3))
+    assert found.to_dict() == {**working.known.to_dict(), "kib": [1.0, 1.0, 1.0]}
 
 
 def test_repr_is_short_however_large_the_result() -> None:

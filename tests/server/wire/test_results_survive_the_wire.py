@@ -56,6 +56,17 @@ def test_warnings_come_with_and_without_statistics() -> None:
     assert not bare.HasField("stats")
 
 
+def one_row_each(queries: int) -> SearchResult:
+    """Answers of one row, with statistics."""
+    return SearchResult(
+        np.zeros((queries, 1), np.int64),
+        np.zeros((queries, 1), np.float32),
+        np.ones(queries, np.int32),
+        stats_of(queries, seed=0),
+        np.ones(queries, np.bool_),
+    )
+
+
 def cut_distances(response: pb.SearchResponse) -> None:
     response.distances = response.distances[:-1]
 
@@ -107,13 +118,7 @@ def no_reason(response: pb.SearchResponse) -> None:
     ],
 )
 def test_a_senseless_answer_is_refused(spoil: Callable[[pb.SearchResponse], None]) -> None:
-    good = SearchResult(
-        np.zeros((1, 1), np.int64),
-        np.zeros((1, 1), np.float32),
-        np.ones(1, np.int32),
-        stats_of(1, seed=0),
-        np.ones(1, np.bool_),
-    )
+    good = one_row_each(1)
     response = search_response(good)
     assert_same(search_result(response, 1), good)
     spoil(response)
@@ -122,14 +127,10 @@ def test_a_senseless_answer_is_refused(spoil: Callable[[pb.SearchResponse], None
 
 
 def test_a_service_that_does_not_tell_shared_reads_is_understood() -> None:
-    result = SearchResult(
-        np.zeros((2, 1), np.int64),
-        np.zeros((2, 1), np.float32),
-        np.ones(2, np.int32),
-        stats_of(2, seed=1),
-        np.ones(2, np.bool_),
-    )
+    result = one_row_each(2)
+    assert result.stats is not None
     response = search_response(result)
+    assert len(response.stats.shared_reads) == 2
     del response.stats.shared_reads[:]
     stats = search_result(response, 1).stats
     assert stats is not None
